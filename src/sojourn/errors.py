@@ -1,0 +1,51 @@
+"""The exceptions that Sojourn raises for what its user can mend.
+
+SojournError
+├── DataError                 raw tables, MEDS data sets, stores
+│   ├── MissingTableError     nothing works without this table or column
+│   ├── SchemaError           a file is not what its name says
+│   └── StoreError            an event store is damaged, unfinished or of another version
+├── TaskError                 an outcome or cohort definition cannot be used
+├── ConfigError               a setting contradicts another one
+├── RunError                  a run folder is damaged, unfinished or does not fit the store
+└── FetchError                a download failed, and how to go on
+
+Messages read ``<argument> must <contract>; got <value or shape> at <place>. <next step>.`` and show
+rows, shapes and column names, never a patient's values.
+"""
+
+
+class SojournError(Exception):
+    """Base of everything that Sojourn raises on purpose."""
+
+
+class DataError(SojournError):
+    """Raw tables, MEDS data sets or stores cannot be used as they are."""
+
+
+class MissingTableError(DataError):
+    """A table or column without which nothing works is not there."""
+
+
+class SchemaError(DataError):
+    """A file is not what its name says it is."""
+
+
+class StoreError(DataError):
+    """An event store is damaged, unfinished or of another version."""
+
+
+class TaskError(SojournError):
+    """An outcome or cohort definition cannot be used."""
+
+
+class ConfigError(SojournError):
+    """A setting is out of range or contradicts another one."""
+
+
+class RunError(SojournError):
+    """A run folder is damaged, unfinished or does not fit the store."""
+
+
+class FetchError(SojournError):
+    """A download failed; the message says why and how to go on."""

@@ -1,0 +1,85 @@
+"""Writing that is either whole or not there: write beside, then rename."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sojourn.errors import DataError
+
+_PART = ".part"
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`; it becomes `path` only when the block ends without an exception.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with atomic_file(target) as part:
+    ...     _ = part.write_text("whole")
+    >>> target.read_text()
+    'whole'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, resume: bool = False) -> Iterator[Path]:
+    """Yield a folder beside `path`; it becomes `path` only when the block ends without an exception.
+
+    With `resume`, what an interrupted call left in the folder beside is kept, so that the caller can go on from it;
+    without it, the folder starts empty and is removed on failure.
+
+    Raises
+    ------
+    DataError
+        If `path` exists already: finished work is never overwritten.
+    """
+    if path.exists():
+        msg = f"{path} must not exist yet; it holds an earlier result. Remove it or choose another folder."
+        raise DataError(msg)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}{_PART}")
+    if part.exists() and not resume:
+        shutil.rmtree(part)
+    part.mkdir(exist_ok=True)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        if not resume and part.exists():
+            shutil.rmtree(part)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON with sorted keys, atomically and with the same bytes for the same content."""
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a damaged one raises `DataError` with its place."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        msg = f"{path} must hold JSON; it is damaged at line {error.lineno}. Restore it or make it again."
+        raise DataError(msg) from error
