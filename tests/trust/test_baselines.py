@@ -1,0 +1,93 @@
+"""Baselines learn what is there, use what is missing, and repeat themselves."""
+
+import numpy as np
+import pytest
+
+from sojourn.trust.baselines import fit_lightgbm, fit_logistic, fit_prevalence, split_groups
+from sojourn.trust.metrics import auroc, calibration_slope
+
+
+def table(seed: int, num_rows: int = 1500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(num_rows, 4)).astype(np.float32)
+    is_measured = rng.random(num_rows) < 0.5
+    score = 1.2 * x[:, 0] - 1.0 + 1.5 * is_measured
+    y = rng.random(num_rows) < 1 / (1 + np.exp(-score))
+    x[~is_measured, 1] = np.nan
+    x[:, 3] = 7.0
+    return x, y, np.arange(num_rows) // 3
+
+
+@pytest.mark.parametrize("method", ["lightgbm", "logistic"])
+def test_values_and_missingness_are_both_used(method: str) -> None:
+    x, y, groups = table(0)
+    test_x, test_y, _ = table(1)
+    model = fit_lightgbm(x, y, groups) if method == "lightgbm" else fit_logistic(x, y)
+    p = model.predict(test_x)
+    assert p.dtype == np.float32
+    assert auroc(test_y, p) > 0.78
+    assert 0.7 < calibration_slope(test_y, p) < 1.4
+
+
+@pytest.mark.parametrize("method", ["lightgbm", "logistic"])
+def test_the_same_seed_gives_the_same_predictions(method: str) -> None:
+    x, y, groups = table(2, 300)
+
+    def fit() -> np.ndarray:
+        return (fit_lightgbm(x, y, groups, seed=3) if method == "lightgbm" else fit_logistic(x, y, seed=3)).predict(x)
+
+    np.testing.assert_array_equal(fit(), fit())
+
+
+def test_logistic_regression_matches_scikit_learn_on_complete_data() -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    x, y, _ = table(3)
+    x = x[:, [0, 2]]
+    scaled = StandardScaler().fit_transform(x)
+    theirs = LogisticRegression(C=0.1).fit(scaled, y).predict_proba(scaled)[:, 1]
+    np.testing.assert_allclose(fit_logistic(x, y).predict(x), theirs, atol=1e-3)
+
+
+def test_many_rows_are_drawn_down_before_the_logistic_fit() -> None:
+    x, y, _ = table(4)
+    few = fit_logistic(x, y, max_rows=400)
+    assert auroc(y, few.predict(x)) > 0.75
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_one_class_only_gives_a_constant(outcome: int) -> None:
+    x, _, groups = table(5, 50)
+    y = np.full(50, outcome)
+    for model in (fit_lightgbm(x, y, groups), fit_logistic(x, y), fit_prevalence(y)):
+        np.testing.assert_array_equal(model.predict(x), np.full(50, outcome, dtype=np.float32))
+
+
+def test_no_rows_are_refused_by_prevalence_and_predicted_as_none() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        fit_prevalence([])
+    x, y, _ = table(6, 60)
+    assert fit_logistic(x, y).predict(x[:0]).shape == (0,)
+
+
+def test_few_events_need_no_early_stopping() -> None:
+    x, _, groups = table(7, 60)
+    y = np.zeros(60)
+    y[:5] = 1
+    assert np.isfinite(fit_lightgbm(x, y, groups).predict(x)).all()
+
+
+def test_an_outlier_at_a_new_site_does_not_rule() -> None:
+    x, y, _ = table(8)
+    model = fit_logistic(x, y)
+    row = x[:1].copy()
+    row[0, 2] = 1e9
+    assert 0.001 < model.predict(row)[0] < 0.999
+
+
+def test_no_group_is_on_both_sides() -> None:
+    groups = np.repeat(np.arange(40), 5)
+    chosen = split_groups(groups, share=0.25, seed=0)
+    assert chosen.sum() == 50
+    assert not set(groups[chosen]) & set(groups[~chosen])
