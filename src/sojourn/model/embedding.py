@@ -1,0 +1,102 @@
+"""The event embedding phi(e): a code, its continuous value and what the value changed.
+
+    phi(e) = A_c + G_c * (F f(z, z - z', t - t')),    z = asinh((x - loc_c) / scale_c)
+
+with z' and t' of the code's previous record, f smooth bumps, and G_c a gate of the code's own.
+
+Shape letters: E events, V codes, D width of phi, K instants.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sojourn.model.config import CodeTable
+from sojourn.model.features import bumps, delay_features
+
+_NUM_VALUE, _NUM_CHANGE, _NUM_DELAY = 17, 11, 8
+NUM_PREVIOUS_FEATURES = _NUM_VALUE + 2 + _NUM_DELAY + 1
+
+
+class EventEmbedding(nn.Module):
+    """Embeds events; also holds the exact maps between a code's own unit and the normalised scale."""
+
+    loc: Tensor
+    scale: Tensor
+    tick: Tensor
+    value_share: Tensor
+
+    def __init__(self, codes: CodeTable, d_event: int) -> None:
+        super().__init__()
+        num_codes = len(codes.loc)
+        self.register_buffer("loc", codes.loc.float())
+        self.register_buffer("scale", codes.scale.float())
+        self.register_buffer("tick", codes.tick.float())
+        self.register_buffer("value_share", codes.value_share.float())
+        self.code = nn.Embedding(num_codes, d_event)
+        self.gate = nn.Embedding(num_codes, d_event)
+        nn.init.normal_(self.code.weight, std=0.5)
+        nn.init.ones_(self.gate.weight)
+        self.feature = nn.Linear(_NUM_VALUE + 2 + _NUM_CHANGE + 2 + _NUM_DELAY + 1, d_event)
+
+    def normalise(self, code_E: Tensor, value_E: Tensor) -> Tensor:
+        """Values in their own unit to z, shape (E,) float32; NaN stays NaN."""
+        return torch.asinh((value_E - self.loc[code_E]) / self.scale[code_E])
+
+    def denormalise(self, code_E: Tensor, z_E: Tensor) -> Tensor:
+        """The inverse of `normalise`, rounded to the code's recorded resolution."""
+        value = self.loc[code_E] + self.scale[code_E] * torch.sinh(z_E)
+        return (value / self.tick[code_E]).round() * self.tick[code_E]
+
+    def cell(self, code_E: Tensor, value_E: Tensor) -> tuple[Tensor, Tensor]:
+        """Ends, on the z scale, of the values that would have been recorded as `value`: half a tick to each side."""
+        half = 0.5 * self.tick[code_E]
+        return self.normalise(code_E, value_E - half), self.normalise(code_E, value_E + half)
+
+    def previous_features(self, z_previous_E: Tensor, delay_E: Tensor) -> Tensor:
+        """Features of a code's previous record, shape (E, NUM_PREVIOUS_FEATURES)."""
+        return torch.cat([_value_features(z_previous_E), delay_features(delay_E, _NUM_DELAY)], -1)
+
+    def forward(self, code_E: Tensor, value_E: Tensor, previous_E: Tensor, delay_E: Tensor) -> Tensor:
+        """phi of each event, shape (E, D)."""
+        z, z_previous = self.normalise(code_E, value_E), self.normalise(code_E, previous_E)
+        change = z - z_previous
+        features = torch.cat(
+            [
+                _value_features(z),
+                bumps(change, -2.5, 2.5, _NUM_CHANGE),
+                torch.nan_to_num(change).clamp(-8, 8)[:, None],
+                torch.isnan(change)[:, None].float(),
+                delay_features(delay_E, _NUM_DELAY),
+            ],
+            dim=-1,
+        )
+        phi: Tensor = self.code(code_E) + self.gate(code_E) * self.feature(features)
+        return phi
+
+
+def _value_features(z_E: Tensor) -> Tensor:
+    """Bumps, the number itself, and whether there is one."""
+    plain = torch.nan_to_num(z_E).clamp(-8, 8)[:, None]
+    return torch.cat([bumps(z_E, -4.0, 4.0, _NUM_VALUE), plain, torch.isnan(z_E)[:, None].float()], -1)
+
+
+def sum_by_instant(phi_ED: Tensor, position_E: Tensor, num_instants: int) -> Tensor:
+    """Sum of phi over the events of each instant, shape (K, D); independent of their order up to rounding."""
+    total = phi_ED.new_zeros(num_instants, phi_ED.shape[-1])
+    return total.index_add(0, position_E, phi_ED)
+
+
+def sum_of_earlier(phi_ED: Tensor, rank_E: Tensor) -> Tensor:
+    """Sum of phi over the earlier events of the same instant, shape (E, D).
+
+    A segmented scan by doubling: log2(events per instant) additions, and no difference of large sums that would
+    lose digits (as a global cumulative sum would).
+    """
+    if not len(phi_ED):
+        return phi_ED
+    total, step, longest = phi_ED, 1, int(rank_E.max())
+    while step <= longest:
+        shifted = torch.cat([total.new_zeros(step, total.shape[1]), total[:-step]])
+        total = total + torch.where((rank_E >= step)[:, None], shifted, 0.0)
+        step *= 2
+    return total - phi_ED

@@ -1,0 +1,74 @@
+"""Mixtures of logistic distributions: densities whose mass on an interval is exact and cheap.
+
+With sigma the logistic function, F(x) = sigma((x - mu) / s), so that for a < b
+
+    F(b) - F(a) = sigma(b') sigma(-a') (1 - exp(a' - b')),    a' = (a - mu) / s,  b' = (b - mu) / s,
+
+which never subtracts two nearly equal numbers.
+
+Shape letters: N distributions, M components.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SMALLEST_WIDTH = 1e-6
+
+
+class LogisticMixture(NamedTuple):
+    """N mixtures of M logistic distributions on the real line."""
+
+    log_weight: Tensor
+    """(N, M) float32, logarithms of the weights; each row sums to one in the linear domain."""
+    mean: Tensor
+    """(N, M) float32."""
+    scale: Tensor
+    """(N, M) float32 > 0."""
+
+    def log_mass(self, lower_N: Tensor, upper_N: Tensor) -> Tensor:
+        """Log-probability of (lower, upper], shape (N,); `lower` must be below `upper`."""
+        a = (lower_N[:, None] - self.mean) / self.scale
+        b = (upper_N[:, None] - self.mean) / self.scale
+        width = (b - a).clamp_min(_SMALLEST_WIDTH)
+        log_mass = F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(-width))
+        return torch.logsumexp(self.log_weight + log_mass, dim=-1)
+
+    def log_survival(self, x_N: Tensor) -> Tensor:
+        """Log-probability of more than x, shape (N,)."""
+        return torch.logsumexp(self.log_weight + F.logsigmoid((self.mean - x_N[:, None]) / self.scale), dim=-1)
+
+    def cdf(self, x_N: Tensor) -> Tensor:
+        """Probability of x or less, shape (N,)."""
+        return (self.log_weight.exp() * torch.sigmoid((x_N[:, None] - self.mean) / self.scale)).sum(-1)
+
+    def sample(self, generator: torch.Generator, lower_N: Tensor | None = None) -> Tensor:
+        """Draw one number from each mixture, shape (N,); with `lower`, given that it is larger than `lower`."""
+        log_weight, below_NM = self.log_weight, torch.zeros_like(self.mean)
+        if lower_N is not None:
+            standard = (lower_N[:, None] - self.mean) / self.scale
+            log_weight = log_weight + F.logsigmoid(-standard)
+            below_NM = torch.sigmoid(standard)
+        component = torch.multinomial(torch.softmax(log_weight, -1), 1, generator=generator)
+        below, mean, scale = (x.gather(1, component)[:, 0] for x in (below_NM, self.mean, self.scale))
+        uniform = torch.rand(mean.shape, generator=generator, dtype=mean.dtype)
+        share = (below + (1 - below) * uniform).clamp(1e-7, 1 - 1e-7)
+        x = mean + scale * torch.logit(share)
+        return x if lower_N is None else torch.maximum(x, lower_N)
+
+    def quantile(self, share: float, *, num_steps: int = 60) -> Tensor:
+        """The `share` quantile of each mixture by bisection, shape (N,)."""
+        lower = (self.mean - 40 * self.scale).min(-1).values
+        upper = (self.mean + 40 * self.scale).max(-1).values
+        for _ in range(num_steps):
+            middle = (lower + upper) / 2
+            is_above = self.cdf(middle) > share
+            upper, lower = torch.where(is_above, middle, upper), torch.where(is_above, lower, middle)
+        return (lower + upper) / 2
+
+
+def logistic_mixture(logit_NM: Tensor, mean_NM: Tensor, raw_scale_NM: Tensor, *, smallest: float) -> LogisticMixture:
+    """Mixture from a head's unconstrained outputs; every scale is larger than `smallest`."""
+    return LogisticMixture(torch.log_softmax(logit_NM, -1), mean_NM, F.softplus(raw_scale_NM) + smallest)

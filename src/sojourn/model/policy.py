@@ -1,0 +1,115 @@
+"""The policy: when the next instant comes and which codes it holds. The only part that may know the site.
+
+    gap:   log g ~ mixture of logistics; some are free, some anchored at the next full hours of the clock
+    code:  softmax over the codes from the last one on (canonical order) and END
+
+Shape letters: K instants, N decisions (events and one END per instant), V codes, D width, M components.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sojourn.model.config import ModelConfig
+from sojourn.model.logistic import LogisticMixture, logistic_mixture
+
+_HOUR = 3600.0
+# Free components start spread from two minutes to a month.
+_GAP_START_S, _GAP_END_S = 120.0, 30 * 86400.0
+
+
+class SiteAdapter(nn.Module):
+    """Low-rank change of a head's input by the site vector: x + U (V x * (1 + M z) - V x) + B z."""
+
+    def __init__(self, width: int, d_site: int, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, rank, bias=False)
+        self.up = nn.Linear(rank, width, bias=False)
+        self.scale = nn.Linear(d_site, rank, bias=False)
+        self.shift = nn.Linear(d_site, width, bias=False)
+
+    def forward(self, x_KD: Tensor, z_KS: Tensor) -> Tensor:
+        changed: Tensor = x_KD + self.up(self.down(x_KD) * self.scale(z_KS)) + self.shift(z_KS)
+        return changed
+
+
+class GapHead(nn.Module):
+    """Density of the time to the next instant, as masses on the source's own ticks."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_free, self.num_clock = config.num_gap_components, config.num_clock_components
+        width, count = config.d_decoder, self.num_free + self.num_clock
+        self.adapter = SiteAdapter(config.d_model, config.d_site, config.site_rank) if config.use_site else None
+        self.hidden = nn.Sequential(nn.Linear(config.d_model, width), nn.GELU())
+        self.out = nn.Linear(width, 3 * count)
+        nn.init.normal_(self.out.weight, std=0.01)
+        with torch.no_grad():
+            self.out.bias.zero_()
+            spread = torch.linspace(math.log(_GAP_START_S), math.log(_GAP_END_S), self.num_free)
+            self.out.bias[count : count + self.num_free] = spread
+            self.out.bias[2 * count + self.num_free :] = -4.0
+
+    def forward(self, h_KD: Tensor, z_KS: Tensor, clock_K: Tensor) -> LogisticMixture:
+        """Mixture of log(gap in seconds) after states `h` whose instants are at `clock` seconds of the day."""
+        if self.adapter is not None:
+            h_KD = self.adapter(h_KD, z_KS)
+        hidden = self.hidden(h_KD).float()
+        with torch.autocast(h_KD.device.type, enabled=False):
+            logit, mean, raw_scale = self.out(hidden).chunk(3, -1)
+        full_hour = _HOUR - clock_K.remainder(_HOUR)
+        hours = full_hour[:, None] + _HOUR * torch.arange(self.num_clock, device=clock_K.device)
+        anchored = torch.log(hours) + 0.01 * mean[:, self.num_free :]
+        mean = torch.cat([mean[:, : self.num_free], anchored], -1)
+        return logistic_mixture(logit, mean, raw_scale, smallest=1e-3)
+
+
+def gap_log_mass(density: LogisticMixture, gap_K: Tensor, tick_K: Tensor) -> Tensor:
+    """Log-probability that the gap was recorded as `gap`, shape (K,), in nats.
+
+    Instants lie on ticks and differ, so a gap is 1, 2, ... ticks; the mass below half a tick is taken out.
+    """
+    number = (gap_K / tick_K).round().clamp_min(1.0)
+    lower, upper = torch.log((number - 0.5) * tick_K), torch.log((number + 0.5) * tick_K)
+    return density.log_mass(lower, upper) - density.log_survival(torch.log(0.5 * tick_K))
+
+
+def gap_log_survival(density: LogisticMixture, delay_K: Tensor, tick_K: Tensor) -> Tensor:
+    """Log-probability that nothing is recorded within `delay` seconds, shape (K,), in nats."""
+    delay = torch.maximum(delay_K, 0.5 * tick_K)
+    return density.log_survival(torch.log(delay)) - density.log_survival(torch.log(0.5 * tick_K))
+
+
+class CodeHead(nn.Module):
+    """Logits of the next code of an instant, or END (index V), in canonical order."""
+
+    can_emit: Tensor
+
+    def __init__(self, config: ModelConfig, can_emit_V: Tensor) -> None:
+        super().__init__()
+        num_codes = len(can_emit_V)
+        self.register_buffer("can_emit", torch.cat([can_emit_V.bool(), torch.ones(1, dtype=torch.bool)]))
+        self.adapter = SiteAdapter(config.d_decoder, config.d_site, config.site_rank) if config.use_site else None
+        self.site_bias = nn.Linear(config.d_site, num_codes + 1, bias=False) if config.use_site else None
+        self.project = nn.Linear(config.d_decoder, config.d_event)
+        self.end = nn.Parameter(torch.zeros(1, config.d_event))
+        self.bias = nn.Parameter(torch.zeros(num_codes + 1))
+        if self.site_bias is not None:
+            nn.init.zeros_(self.site_bias.weight)
+
+    def forward(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor) -> Tensor:
+        """Log-probabilities, shape (N, V + 1); `last_code` is -1 before the first event of an instant.
+
+        Codes below the last one are impossible (canonical order), and so is an instant without events.
+        """
+        if self.adapter is not None and self.site_bias is not None:
+            u_ND = self.adapter(u_ND, z_NS)
+        logit = self.project(u_ND) @ torch.cat([embedding_VD, self.end]).T
+        logit = logit.float() + self.bias
+        if self.site_bias is not None:
+            logit = logit + self.site_bias(z_NS).float()
+        index = torch.arange(logit.shape[-1], device=logit.device)
+        is_possible = self.can_emit & (index >= last_code_N[:, None])
+        is_possible[:, -1] = last_code_N >= 0
+        return torch.log_softmax(logit.masked_fill(~is_possible, -torch.inf), -1)

@@ -1,0 +1,103 @@
+"""The query heads: ask for outcomes and values directly, with no need that anyone measures.
+
+    first(C, tau):  hazard lambda_C(t) = sum of lambda_c(t) over c in C, constant on log-spaced bins,
+                    P(first event of C within tau) = 1 - exp(-integral of lambda_C from 0 to tau)
+    value(c, tau):  density of the value of c, were it measured tau from now
+
+Hazards add over codes, so the risk of a union is never below that of a part; the risk never falls with tau.
+Training with right-censored times is the exact likelihood of a piecewise exponential model (Friedman 1982).
+
+Shape letters: Q queries, C codes asked, J bins, B bootstrap heads, D width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sojourn.model.config import ModelConfig
+from sojourn.model.features import NUM_TIME_FEATURES, delay_features
+from sojourn.model.logistic import LogisticMixture
+from sojourn.model.physiology import ValueHead
+
+_LOG_HAZARD_RANGE = (-25.0, 6.0)
+
+
+class FirstEventHead(nn.Module):
+    """Hazards of any code on log-spaced bins, as `num_bootstrap_heads` estimates."""
+
+    width: Tensor
+    start: Tensor
+    log_rate: Tensor
+
+    def __init__(self, config: ModelConfig, log_rate_V: Tensor) -> None:
+        super().__init__()
+        edges = torch.tensor((0.0, *config.hazard_edges_hours))
+        self.register_buffer("start", edges)
+        self.register_buffer("width", torch.cat([edges.diff(), torch.tensor([math.inf])]))
+        self.register_buffer("log_rate", log_rate_V.float())
+        self.num_heads, self.num_bins, self.d_event = config.num_bootstrap_heads, len(edges), config.d_event
+        hidden = 2 * config.d_decoder
+        self.mlp = nn.Sequential(
+            nn.Linear(config.d_model + NUM_TIME_FEATURES, hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(hidden, config.d_decoder),
+            nn.GELU(),
+        )
+        self.out = nn.Linear(config.d_decoder, self.num_heads * self.num_bins * self.d_event)
+        self.code_bias = nn.Linear(config.d_event, self.num_bins)
+        nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(config.d_event))
+        nn.init.zeros_(self.out.bias)
+        nn.init.zeros_(self.code_bias.weight)
+        nn.init.zeros_(self.code_bias.bias)
+
+    def forward(self, h_QD: Tensor, time_QF: Tensor, embedding_CD: Tensor, code_C: Tensor) -> Tensor:
+        """Log-hazards per hour, shape (Q, B, C, J)."""
+        hidden = self.mlp(torch.cat([h_QD, time_QF.to(h_QD.dtype)], -1))
+        key = self.out(hidden).view(-1, self.num_heads, self.num_bins, self.d_event)
+        with torch.autocast(h_QD.device.type, enabled=False):
+            logit = torch.einsum("qbjd,cd->qbcj", key.float(), embedding_CD.float())
+            logit = logit + self.code_bias(embedding_CD.float()) + self.log_rate[code_C][:, None]
+        return torch.clamp(logit, *_LOG_HAZARD_RANGE)
+
+    def cumulative(self, log_hazard: Tensor, hours: Tensor) -> Tensor:
+        """Integral of the hazard from 0 to `hours`; shapes (..., J) and (...) that broadcast."""
+        inside = (hours[..., None] - self.start).clamp_min(0.0)
+        return (log_hazard.exp() * torch.minimum(inside, self.width)).sum(-1)
+
+    def log_likelihood(self, log_hazard: Tensor, hours: Tensor, is_event: Tensor) -> Tensor:
+        """Log-likelihood of an event at `hours`, or of none until then where `is_event` is false, in nats.
+
+        Hours may be infinite for "never". Everything is followed for twice the last edge at most: what comes later
+        counts as not yet come.
+        """
+        limit = float(self.start[-1]) * 2
+        is_event = is_event & (hours <= limit)
+        hours = hours.clamp(1e-6, limit)
+        bin_index = (torch.bucketize(hours, self.start) - 1).clamp(0, self.num_bins - 1)
+        at_event = log_hazard.gather(-1, bin_index[..., None].expand(*log_hazard.shape[:-1], 1))[..., 0]
+        return torch.where(is_event, at_event, 0.0) - self.cumulative(log_hazard, hours)
+
+
+def union_log_hazard(log_hazard: Tensor, code_dim: int) -> Tensor:
+    """Log-hazard of the first event of a set: the sum of its codes' hazards."""
+    return torch.logsumexp(log_hazard, dim=code_dim)
+
+
+class ValueQueryHead(nn.Module):
+    """Density of the normalised value of a code, were it measured `delay` seconds from now."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.state = nn.Sequential(nn.Linear(config.d_model, config.d_decoder), nn.GELU())
+        self.num_delay = 12
+        self.value = ValueHead(config, num_extra=self.num_delay + 1)
+
+    def forward(
+        self, h_QD: Tensor, delay_Q: Tensor, code_QD: Tensor, previous_QF: Tensor, z_previous_Q: Tensor
+    ) -> LogisticMixture:
+        state = self.state(h_QD)
+        context = torch.cat([state, delay_features(delay_Q, self.num_delay).to(state.dtype)], -1)
+        density: LogisticMixture = self.value(context, code_QD, previous_QF, z_previous_Q)
+        return density

@@ -1,0 +1,48 @@
+"""Gaps on the source's ticks: a proper distribution at every resolution, and hourly charting costs nothing extra."""
+
+import pytest
+import torch
+
+from sojourn.model import ModelConfig
+from sojourn.model.policy import GapHead, gap_log_mass, gap_log_survival
+
+
+@pytest.fixture
+def head() -> GapHead:
+    torch.manual_seed(0)
+    return GapHead(ModelConfig(d_model=16, d_decoder=16, num_heads=2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("tick", "count"), [(60.0, 200_000), (3600.0, 20_000)])
+def test_gap_masses_and_survival_sum_to_one(head: GapHead, tick: float, count: int) -> None:
+    density = head(torch.randn(1, 16), torch.randn(1, 16), torch.tensor([300.0]))
+    rows = type(density)(*(x.expand(count, -1) for x in density))
+    gaps = tick * torch.arange(1, count + 1)
+    ticks = torch.full((count,), tick)
+    mass = gap_log_mass(rows, gaps, ticks).exp().sum()
+    rest = gap_log_survival(density, (count + 0.5) * ticks[:1], ticks[:1]).exp()
+    assert float(mass + rest) == pytest.approx(1.0, abs=1e-3)
+
+
+@torch.no_grad()
+def test_clock_components_sit_on_the_next_full_hours(head: GapHead) -> None:
+    density = head(torch.zeros(1, 16), torch.zeros(1, 16), torch.tensor([10 * 3600.0 + 900.0]))
+    at = density.mean[0, head.num_free :].exp()
+    torch.testing.assert_close(at, 2700.0 + 3600.0 * torch.arange(head.num_clock), rtol=0.05, atol=0)
+
+
+def test_hourly_charting_at_full_hours_costs_little_on_minute_ticks() -> None:
+    torch.manual_seed(0)
+    head = GapHead(ModelConfig(d_model=16, d_decoder=16, num_heads=2))
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    clock = torch.arange(0.0, 3600.0, 60.0)
+    gap, tick = 3600.0 - clock, torch.full((60,), 60.0)
+    h, z = torch.zeros(60, 16), torch.zeros(60, 16)
+    for _ in range(300):
+        loss = -gap_log_mass(head(h, z, clock), gap, tick).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # The next instant is always at the next full hour; without the clock it could be any of 60 minutes: 4.1 nats.
+    assert loss.item() < 1.0

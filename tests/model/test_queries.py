@@ -1,0 +1,66 @@
+"""Hazards: risks rise with the horizon, unions never fall below their parts, censoring is learnt from rightly."""
+
+import math
+
+import pytest
+import torch
+
+from sojourn.model import ModelConfig
+from sojourn.model.queries import FirstEventHead, union_log_hazard
+
+
+@pytest.fixture
+def head() -> FirstEventHead:
+    torch.manual_seed(0)
+    config = ModelConfig(d_model=16, d_decoder=16, d_event=8, num_heads=2, hazard_edges_hours=(1.0, 2.0, 4.0))
+    return FirstEventHead(config, torch.full((5,), -2.0))
+
+
+def test_cumulative_hazard_of_a_worked_example(head: FirstEventHead) -> None:
+    log_hazard = torch.log(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    # 1 h at 0.1, 1 h at 0.2, 2 h at 0.3, 3 h at 0.4
+    assert float(head.cumulative(log_hazard, torch.tensor(7.0))) == pytest.approx(0.1 + 0.2 + 0.6 + 1.2)
+    assert float(head.cumulative(log_hazard, torch.tensor(1.5))) == pytest.approx(0.1 + 0.1)
+
+
+def test_log_likelihood_of_a_worked_example(head: FirstEventHead) -> None:
+    log_hazard = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]])).expand(2, -1)
+    got = head.log_likelihood(log_hazard, torch.tensor([3.0, 3.0]), torch.tensor([True, False]))
+    assert got.tolist() == pytest.approx([math.log(0.3) - 0.6, -0.6], abs=1e-6)
+
+
+def test_risk_rises_with_the_horizon_and_with_the_set(head: FirstEventHead) -> None:
+    log_hazard = torch.randn(3, 5, 4)
+    hours = torch.linspace(0.0, 100.0, 200)
+    risk = -torch.expm1(-head.cumulative(log_hazard[..., None, :], hours))
+    assert (risk.diff(dim=-1) >= 0).all()
+    assert risk.min() == 0
+    union = -torch.expm1(-head.cumulative(union_log_hazard(log_hazard, 1)[:, None], hours))
+    assert (union >= risk.max(1).values - 1e-6).all()
+
+
+def test_hazards_are_recovered_from_censored_times(head: FirstEventHead) -> None:
+    generator = torch.Generator().manual_seed(0)
+    time = torch.empty(20000).exponential_(0.25, generator=generator)
+    censored = torch.empty(20000).exponential_(0.2, generator=generator)
+    hours, is_event = torch.minimum(time, censored), time <= censored
+    log_hazard = torch.zeros(4, requires_grad=True)
+    optimizer = torch.optim.Adam([log_hazard], lr=0.05)
+    for _ in range(200):
+        loss = -head.log_likelihood(log_hazard.expand(20000, -1), hours, is_event).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(log_hazard.detach().exp(), torch.full((4,), 0.25), atol=0.02, rtol=0)
+
+
+def test_outcome_that_never_comes_is_learnt_as_no_risk(head: FirstEventHead) -> None:
+    log_hazard = torch.randn(2, 4)
+    got = head.log_likelihood(log_hazard, torch.tensor([math.inf, 8.0]), torch.tensor([False, False]))
+    assert torch.isfinite(got).all()
+    assert got[0] == pytest.approx(float(-head.cumulative(log_hazard[0], torch.tensor(8.0))))
+
+
+def test_any_code_can_be_asked(head: FirstEventHead) -> None:
+    out = head(torch.randn(7, 16), torch.randn(7, 48), torch.randn(3, 8), torch.tensor([0, 2, 4]))
+    assert out.shape == (7, 4, 3, 4)
