@@ -1,0 +1,165 @@
+"""One piece of a MEDS data set to the arrays of one shard: pure, no files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sojourn.events import codes as grammar
+from sojourn.events.arrange import Events, Ints, sort_events
+from sojourn.events.count import count_codes, describe_subjects
+from sojourn.events.derive import Derive, derive_events
+from sojourn.events.rows import Accounts, Rows, dictionary_encode, read_rows
+from sojourn.events.sketch import ValueSketch, sketch_values
+
+SplitOf = Callable[[Ints], tuple[npt.NDArray[np.str_], int]]
+"""Subject ids to their splits, and how many of them were assigned by hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A shard before the store's vocabulary is known: its codes are local."""
+
+    codes: pl.DataFrame
+    """Local vocabulary by name: code, target_only, count, num_static, num_values, num_subjects."""
+    sources: pl.DataFrame
+    """Codes as they are in the data, by name: source, code, scale, offset; row number = group of `sketch`."""
+    events: Events
+    """Timed events, sorted; codes are local."""
+    static: Events
+    """Static facts, sorted; their seconds are 0."""
+    subjects: pl.DataFrame
+    """One row per subject: subject_id, site, split, origin, birth, num_static and what `describe_subjects` gives."""
+    sketch: ValueSketch
+    """Raw values of training subjects by source code."""
+    accounts: Accounts
+    """What became of each row read."""
+
+
+class _Mapping(NamedTuple):
+    """How source codes become codes of the shard; [number of source codes] each."""
+
+    table: pl.DataFrame
+    scale: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float64]
+    local: npt.NDArray[np.uint32]
+    names: pl.Series
+    is_target: npt.NDArray[np.bool_]
+
+
+def encode(frame: pl.DataFrame, table: pl.DataFrame, *, split_of: SplitOf, derive: Derive | None = None) -> Encoded:
+    """Encode the rows of whole subjects.
+
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        Columns of `rows.PIECE_SCHEMA`.
+    table : pl.DataFrame
+        Columns of `meds.CODES_SCHEMA`; codes that it lacks keep their name and value.
+    split_of : callable
+        Gives the split of each subject.
+    derive : callable, optional
+        Maps timed events (subject_id, time, code, numeric_value) to further target-only ones.
+
+    Raises
+    ------
+    DataError
+        If `derive` breaks its contract.
+    """
+    rows, accounts = read_rows(frame)
+    mapping = _map_codes(rows.names, table)
+    splits, num_assigned = split_of(rows.ids)
+    accounts.notes["splits_assigned"] += num_assigned
+    events = sort_events(_convert(rows.events, mapping))
+    static = sort_events(_convert(rows.static, mapping))
+    names, is_target = mapping.names, mapping.is_target
+    if derive is not None:
+        more = derive_events(derive, events, names=names, ids=rows.ids, origin=rows.origin)
+        accounts.notes["derived_events"] += len(more.events.code)
+        events = sort_events(more.renumber(events).join(more.events))
+        static = more.renumber(static)
+        is_target = more.is_target(is_target)
+        names = more.names
+    codes = pl.DataFrame({"code": names, "target_only": is_target})
+    terminal = codes.select(grammar.is_terminal_expr()).to_series().to_numpy()
+    return Encoded(
+        codes=codes.hstack(count_codes(events, static, len(codes))),
+        sources=mapping.table,
+        events=events,
+        static=static,
+        subjects=_subjects(rows, splits, events, static, is_target=is_target, is_terminal=terminal),
+        sketch=_sketch(rows, splits == "train"),
+        accounts=accounts,
+    )
+
+
+def _map_codes(sources: pl.Series, table: pl.DataFrame) -> _Mapping:
+    """Look up the concepts of the source codes and number the codes that result by name."""
+    found = (
+        pl.DataFrame({"source": sources})
+        .join(table, left_on="source", right_on="code", how="left", maintain_order="left")
+        .with_columns(
+            pl.col("scale").fill_null(1.0),
+            pl.col("offset").fill_null(0.0),
+            code=pl.coalesce(pl.lit(grammar.CONCEPT + grammar.SEPARATOR) + pl.col("concept"), "source"),
+            target_only=pl.col("target_only").fill_null(value=False) | grammar.is_outcome_expr("source"),
+        )
+    )
+    local, names = dictionary_encode(found["code"])
+    is_target = np.zeros(len(names), np.bool_)
+    np.logical_or.at(is_target, local, found["target_only"].to_numpy())
+    return _Mapping(
+        found.select("source", "code", "scale", "offset"),
+        found["scale"].to_numpy(),
+        found["offset"].to_numpy(),
+        local,
+        names,
+        is_target,
+    )
+
+
+def _convert(events: Events, mapping: _Mapping) -> Events:
+    """Source codes and raw values to local codes and values in the concept's unit."""
+    value = events.value
+    if (mapping.scale != 1).any() or (mapping.offset != 0).any():
+        value = (value * mapping.scale[events.code] + mapping.offset[events.code]).astype(np.float32)
+    return events._replace(code=mapping.local[events.code], value=value + np.float32(0))
+
+
+def _sketch(rows: Rows, is_train: npt.NDArray[np.bool_]) -> ValueSketch:
+    """Summarise the raw values of training subjects by source code."""
+    parts = []
+    for events in (rows.events, rows.static):
+        chosen = ~np.isnan(events.value) & is_train[events.subject]
+        parts.append((events.code[chosen], events.value[chosen]))
+    codes, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return sketch_values(codes, values)
+
+
+def _subjects(
+    rows: Rows,
+    splits: npt.NDArray[np.str_],
+    events: Events,
+    static: Events,
+    *,
+    is_target: npt.NDArray[np.bool_],
+    is_terminal: npt.NDArray[np.bool_],
+) -> pl.DataFrame:
+    """Everything that the store says about each subject, but its place."""
+    num = len(rows.ids)
+    birth = pl.Series("birth", rows.birth).set(pl.Series(~rows.has_birth), None).cast(pl.Datetime("us"))
+    about = pl.DataFrame(
+        {
+            "subject_id": rows.ids,
+            "site": rows.site,
+            "split": pl.Series(splits.tolist(), dtype=pl.String),
+            "origin": pl.Series(rows.origin).cast(pl.Datetime("us")),
+            "birth": birth,
+            "num_static": np.bincount(static.subject, minlength=num),
+        }
+    )
+    extent = describe_subjects(events, is_target=is_target, is_terminal=is_terminal, num_subjects=num)
+    return about.hstack(extent)

@@ -1,0 +1,217 @@
+"""Rows of a MEDS shard to arrays: what is an event, a static fact, a birth, or set aside with a reason."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sojourn.events import codes as grammar
+from sojourn.events.arrange import Events, Ints, first_of_run
+
+MAX_SECONDS = 2**32 - 1
+_MICROS = 1_000_000
+_NEVER = np.iinfo(np.int64).max
+
+PIECE_SCHEMA: dict[str, pl.DataType] = {
+    "row": pl.Int64(),
+    "subject_id": pl.Int64(),
+    "time": pl.Datetime("us"),
+    "code": pl.String(),
+    "numeric_value": pl.Float32(),
+    "site": pl.String(),
+    "is_flagged": pl.Boolean(),
+}
+"""Rows of whole subjects, those of a subject together. `row` counts in the MEDS shard; a flagged value is implausible
+and is not shown to a model (the event stays); a null site is one that the data set does not tell."""
+
+QUARANTINE_SCHEMA = {"row": pl.Int64(), "subject_id": pl.Int64(), "reason": pl.String()}
+
+
+@dataclass(slots=True)
+class Accounts:
+    """What became of the rows of a piece."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    """Rows by fate: the names are in `records.ACCOUNTS`."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """The names are in `records.NOTES`."""
+    subjects_without_time: int = 0
+    """Subjects that are not stored because none of their rows has a time."""
+    quarantine: list[pl.DataFrame] = field(default_factory=list)
+    """Tables of `QUARANTINE_SCHEMA`."""
+
+    def set_aside(self, rows: Ints, subject_ids: Ints | pl.Series, reason: str) -> None:
+        """Quarantine rows."""
+        if len(rows):
+            self.rows["quarantined"] += len(rows)
+            table = pl.DataFrame({"row": rows, "subject_id": subject_ids, "reason": [reason] * len(rows)})
+            self.quarantine.append(table.cast(QUARANTINE_SCHEMA))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows of a piece that are stored; subjects are those with a timed event, in the order of the file."""
+
+    ids: Ints
+    """[subjects] their ids."""
+    site: pl.Series
+    """[subjects] their first site, null: not told."""
+    origin: Ints
+    """[subjects] time of the first timed event, microseconds since 1970."""
+    birth: Ints
+    """[subjects] time of birth, microseconds since 1970, where `has_birth`."""
+    has_birth: npt.NDArray[np.bool_]
+    """[subjects]"""
+    names: pl.Series
+    """Source codes, by name."""
+    events: Events
+    """Timed events, codes are indices into `names`, values are raw."""
+    static: Events
+    """Static facts, with seconds 0."""
+
+
+def dictionary_encode(column: pl.Series) -> tuple[npt.NDArray[np.uint32], pl.Series]:
+    """Indices into the sorted distinct strings of a column without nulls, and these strings.
+
+    Examples
+    --------
+    >>> index, names = dictionary_encode(pl.Series(["b", "a", "b"]))
+    >>> index.tolist(), names.to_list()
+    ([1, 0, 1], ['a', 'b'])
+    """
+    categorical = column.cast(pl.Categorical)
+    physical = categorical.to_physical().to_numpy()
+    seen_at = np.full(int(physical.max(initial=0)) + 1, -1)
+    seen_at[physical] = np.arange(len(physical))
+    used = np.flatnonzero(seen_at >= 0)
+    names = column.gather(seen_at[used])
+    order = names.arg_sort().to_numpy()
+    place = np.zeros(len(seen_at), np.uint32)
+    place[used[order]] = np.arange(len(used), dtype=np.uint32)
+    return place[physical], names.gather(order)
+
+
+def read_rows(frame: pl.DataFrame) -> tuple[Rows, Accounts]:
+    """Sort out the rows of whole subjects.
+
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        Columns of `PIECE_SCHEMA`.
+
+    Returns
+    -------
+    Rows, Accounts
+        Every row is in exactly one count of `Accounts.rows`.
+    """
+    accounts = Accounts()
+    frame = _drop_unusable(frame, accounts)
+    ids = frame["subject_id"].to_numpy()
+    starts = first_of_run(ids)
+    subject = np.cumsum(starts) - 1
+    ids = ids[starts]
+    source, names = dictionary_encode(frame["code"])
+    has_time = frame["time"].is_not_null().to_numpy()
+    time = frame["time"].to_physical().fill_null(0).to_numpy()
+    is_birth = (frame["code"] == grammar.BIRTH).to_numpy()
+    row = frame["row"].to_numpy()
+
+    birth = np.full(len(ids), _NEVER)
+    np.minimum.at(birth, subject[is_birth & has_time], time[is_birth & has_time])
+    is_timed = has_time & ~is_birth
+    origin = np.full(len(ids), _NEVER)
+    np.minimum.at(origin, subject[is_timed], time[is_timed])
+    seconds = np.where(is_timed, (time - origin[subject]) // _MICROS, 0)
+
+    fate = np.full(len(row), _STORED, np.int8)
+    fate[is_birth] = _BIRTH
+    fate[is_birth & ~has_time] = _BIRTH_WITHOUT_TIME
+    fate[is_birth & has_time & (time != birth[subject])] = _LATER_BIRTH
+    fate[seconds > MAX_SECONDS] = _TOO_LATE
+    for reason, text in _REASONS.items():
+        accounts.set_aside(row[fate == reason], frame["subject_id"].filter(pl.Series(fate == reason)), text)
+
+    is_kept = origin != _NEVER
+    counted = (fate == _STORED) | (fate == _BIRTH)
+    accounts.rows["of_subjects_without_time"] += int((counted & ~is_kept[subject]).sum())
+    accounts.rows["births"] += int(((fate == _BIRTH) & is_kept[subject]).sum())
+    accounts.subjects_without_time = int((~is_kept).sum())
+    _note(accounts, frame, subject, time, is_timed)
+
+    new = np.cumsum(is_kept) - 1
+    value = _values(frame)
+    every = Events(new[subject], seconds, source, value)
+    stored = (fate == _STORED) & is_kept[subject]
+    events, static = every.take(stored & is_timed), every.take(stored & ~has_time)
+    accounts.rows["events"] += len(events.code)
+    accounts.rows["static"] += len(static.code)
+    rows = Rows(
+        ids=ids[is_kept],
+        site=_first_site(frame["site"], subject, len(ids)).filter(pl.Series(is_kept)),
+        origin=origin[is_kept],
+        birth=birth[is_kept],
+        has_birth=(birth != _NEVER)[is_kept],
+        names=names,
+        events=events,
+        static=static,
+    )
+    return rows, accounts
+
+
+_STORED, _BIRTH, _BIRTH_WITHOUT_TIME, _LATER_BIRTH, _TOO_LATE = range(5)
+_REASONS = {
+    _BIRTH_WITHOUT_TIME: "birth without a time",
+    _LATER_BIRTH: "birth at another time than the subject's first",
+    _TOO_LATE: "more than 136 years after the subject's first event",
+}
+
+
+def _drop_unusable(frame: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
+    """Quarantine rows that cannot be an event: no subject, no code, an infinite value."""
+    reasons = {
+        "no subject_id": pl.col("subject_id").is_null(),
+        "no code": pl.col("code").is_null(),
+        "infinite value": pl.col("numeric_value").is_infinite().fill_null(value=False),
+    }
+    for text, test in reasons.items():
+        bad = frame.select(test).to_series()
+        if bad.any():
+            rows = frame.filter(bad)
+            accounts.set_aside(rows["row"].to_numpy(), rows["subject_id"], text)
+            frame = frame.filter(~bad)
+    return frame
+
+
+def _values(frame: pl.DataFrame) -> npt.NDArray[np.float32]:
+    """Raw values, NaN where there is none or where it is flagged as implausible."""
+    shown = pl.when(~pl.col("is_flagged")).then(pl.col("numeric_value")).fill_null(float("nan"))
+    return frame.select(shown).to_series().to_numpy()
+
+
+def _note(accounts: Accounts, frame: pl.DataFrame, subject: Ints, time: Ints, is_timed: npt.NDArray[np.bool_]) -> None:
+    """Count what is worth knowing about rows that are kept."""
+    hidden = frame.select((pl.col("is_flagged") & pl.col("numeric_value").is_not_nan()).sum()).item()
+    accounts.notes["values_hidden"] += int(hidden or 0)
+    who, when = subject[is_timed], time[is_timed]
+    back = (when[1:] < when[:-1]) & (who[1:] == who[:-1])
+    accounts.notes["subjects_out_of_order"] += len(np.unique(who[1:][back]))
+    told = frame["site"].is_not_null().to_numpy()
+    site, _ = dictionary_encode(frame["site"].drop_nulls())
+    other = (site[1:] != site[:-1]) & (subject[told][1:] == subject[told][:-1])
+    accounts.notes["subjects_of_several_sites"] += len(np.unique(subject[told][1:][other]))
+
+
+def _first_site(site: pl.Series, subject: Ints, num_subjects: int) -> pl.Series:
+    """The first site that is told for each subject."""
+    told = np.flatnonzero(site.is_not_null().to_numpy())
+    first = told[first_of_run(subject[told])]
+    index: npt.NDArray[Any] = np.zeros(num_subjects, np.int64)
+    index[subject[first]] = first
+    known = np.zeros(num_subjects, np.bool_)
+    known[subject[first]] = True
+    if not len(site):
+        return site
+    return site.gather(index).set(pl.Series(~known), None)

@@ -1,0 +1,87 @@
+"""A small MEDS data set, made row by row, for the tests of this room."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+START = datetime(2150, 3, 1, 8)
+ROW_SCHEMA = {
+    "subject_id": pl.Int64,
+    "time": pl.Datetime("us"),
+    "code": pl.String,
+    "numeric_value": pl.Float32,
+    "site": pl.String,
+    "flag": pl.String,
+}
+MakeDataset = Callable[..., Path]
+
+
+def hours(count: float) -> datetime:
+    """A time `count` hours after the first event."""
+    return START + timedelta(hours=count)
+
+
+def write_meds(
+    folder: Path,
+    shards: Sequence[Sequence[tuple[Any, ...]]],
+    *,
+    codes: dict[str, list[Any]] | None = None,
+    splits: dict[int, str] | None = None,
+) -> Path:
+    """Write rows (subject_id, time, code, numeric_value[, site[, flag]]) as a MEDS data set, in the order given."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "metadata").mkdir()
+    for index, rows in enumerate(shards):
+        filled = [(*row, *(None,) * (6 - len(row))) for row in rows]
+        pl.DataFrame(filled, schema=ROW_SCHEMA, orient="row").write_parquet(folder / "data" / f"{index}.parquet")
+    if codes is not None:
+        pl.DataFrame(codes).write_parquet(folder / "metadata" / "codes.parquet")
+    if splits is not None:
+        table = {"subject_id": list(splits), "split": list(splits.values())}
+        pl.DataFrame(table).write_parquet(folder / "metadata" / "subject_splits.parquet")
+    return folder
+
+
+TWO_STAYS = [
+    [
+        (1, None, "GENDER//F", None, "north"),
+        (1, datetime(2090, 3, 1, 8), "MEDS_BIRTH", None, "north"),
+        (1, hours(0), "HOSPITAL_ADMISSION//EMERGENCY", None, "north"),
+        (1, hours(0), "LAB//creatinine//umol/L", 88.4, "north"),
+        (1, hours(0), "LAB//lactate//mmol/L", 2.5, "north"),
+        (1, hours(1), "VITAL//hr//bpm", 90.0, "north"),
+        (1, hours(1), "VITAL//hr//bpm", 80.0, "north"),
+        (1, hours(2.5), "LAB//lactate//mmol/L", 999.0, "north", "above_limit"),
+        (1, hours(3), "HOSPITAL_DISCHARGE//ALIVE", None, "north"),
+        (1, hours(9), "OUTCOME//follow_up_end", None, "north"),
+    ],
+    [
+        (2, None, "GENDER//M", None, "south"),
+        (2, None, "WEIGHT//kg", 70.5, "south"),
+        (2, hours(10), "LAB//lactate//mmol/L", 4.25, "south"),
+        (2, hours(12), "VITAL//hr//bpm", 100.0, "south"),
+        (2, hours(18), "OUTCOME//follow_up_end", None, "south"),
+        (3, None, "GENDER//M", None, "south"),
+    ],
+]
+CODES: dict[str, list[Any]] = {
+    "code": ["LAB//creatinine//umol/L", "LAB//lactate//mmol/L", "GENDER//F", "OUTCOME//follow_up_end"],
+    "description": ["Creatinine", "Lactate", "Female", "Follow-up ends"],
+    "parent_codes": [["LAB//creatinine"], ["LAB//lactate"], ["GENDER"], ["OUTCOME"]],
+    "unit": ["umol/L", "mmol/L", None, None],
+    "concept": ["creatinine", "lactate", None, None],
+    "scale": [1 / 88.4, 1.0, 1.0, 1.0],
+    "offset": [0.0, 0.0, 0.0, 0.0],
+    "target_only": [False, False, False, True],
+}
+
+
+@pytest.fixture
+def two_stays(tmp_path: Path) -> Path:
+    """Two stored subjects at two sites, and one without any timed event."""
+    splits = {1: "train", 2: "held_out", 3: "train"}
+    return write_meds(tmp_path / "stays", TWO_STAYS, codes=CODES, splits=splits)
