@@ -1,0 +1,165 @@
+"""Label and prediction files: one parquet table each, with the task it belongs to in its metadata."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from meds import LabelSchema
+from numpy.typing import NDArray
+
+from sojourn.errors import SchemaError
+from sojourn.files import atomic_file
+
+__all__ = ["Labels", "Predictions", "read_labels", "read_predictions", "write_labels", "write_predictions"]
+
+_LABEL_SCHEMA = pa.schema(
+    [("subject_id", pa.int64()), ("prediction_time", pa.timestamp("us")), ("boolean_value", pa.bool_())]
+)
+_PREDICTION_SCHEMA = pa.schema(
+    [
+        *_LABEL_SCHEMA,
+        ("predicted_boolean_probability", pa.float32()),
+        ("site", pa.string()),
+        ("probability_lower", pa.float64()),
+        ("probability_upper", pa.float64()),
+    ]
+)
+
+
+class Labels(NamedTuple):
+    """A label file."""
+
+    table: pl.DataFrame
+    """`subject_id, prediction_time, boolean_value`, in the order of the file."""
+    task: dict[str, Any]
+    """What is predicted: name, description, outcomes, horizon_hours, ... ; a file without it has its stem as name."""
+
+
+class Predictions(NamedTuple):
+    """A prediction file."""
+
+    table: pl.DataFrame
+    """`subject_id, prediction_time, boolean_value, predicted_boolean_probability` and, where the file has them,
+    `site, probability_lower, probability_upper`."""
+    task: dict[str, Any]
+    """As in the labels."""
+    method: str
+    """What predicted: query, simulate, lightgbm, ..."""
+
+
+def write_labels(path: Path, table: pl.DataFrame, task: dict[str, Any]) -> None:
+    """Write a label file in the MEDS label schema, whole or not at all."""
+    arrow = LabelSchema.align(_to_arrow(table, _LABEL_SCHEMA)).select(_LABEL_SCHEMA.names)
+    _write(path, arrow, {"sojourn_task": json.dumps(task, sort_keys=True)})
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a label file, ours or another MEDS one.
+
+    Raises
+    ------
+    SchemaError
+        If the file is no parquet, lacks a column, or holds a null.
+    """
+    table, metadata = _read(path, _LABEL_SCHEMA.names)
+    return Labels(table.select(_LABEL_SCHEMA.names), _task(metadata, path))
+
+
+def write_predictions(
+    path: Path,
+    labels: Labels,
+    probability: NDArray[np.floating[Any]],
+    *,
+    method: str,
+    site: list[str] | pl.Series,
+    lower: NDArray[np.floating[Any]] | None = None,
+    upper: NDArray[np.floating[Any]] | None = None,
+) -> None:
+    """Write a prediction file for labels, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    labels
+        Labels that the predictions are for, N rows.
+    probability
+        Predicted probability of each label, shape [N].
+    method
+        Name of what predicted, for tables and figures.
+    site
+        Site of each row's subject.
+    lower, upper
+        Limits of an uncertainty interval of the probability, shape [N], where the method gives one.
+    """
+    none = pl.lit(None, dtype=pl.Float64)
+    table = labels.table.with_columns(
+        predicted_boolean_probability=pl.Series(np.asarray(probability, dtype=np.float32)),
+        site=pl.Series(site, dtype=pl.String),
+        probability_lower=none if lower is None else pl.Series(lower, dtype=pl.Float64),
+        probability_upper=none if upper is None else pl.Series(upper, dtype=pl.Float64),
+    )
+    metadata = {"sojourn_task": json.dumps(labels.task, sort_keys=True), "sojourn_method": method}
+    _write(path, _to_arrow(table, _PREDICTION_SCHEMA), metadata)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a prediction file, ours or any with the columns of `meds-evaluation`.
+
+    Raises
+    ------
+    SchemaError
+        If the file is no parquet, lacks a column, holds a null, or has a probability outside [0, 1].
+    """
+    names = _PREDICTION_SCHEMA.names[:4]
+    table, metadata = _read(path, names)
+    bad = table.filter(~pl.col(names[3]).is_between(0, 1)).height
+    if bad:
+        msg = f"{path} must hold probabilities in [0, 1]; {bad} of {table.height} rows do not."
+        raise SchemaError(msg)
+    extra = [name for name in _PREDICTION_SCHEMA.names[4:] if name in table.columns]
+    method = metadata.get(b"sojourn_method", path.stem.encode()).decode()
+    return Predictions(table.select(*names, *extra), _task(metadata, path), method)
+
+
+def _to_arrow(table: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The schema's columns with its types."""
+    return table.select(schema.names).to_arrow().cast(schema)
+
+
+def _write(path: Path, table: pa.Table, metadata: dict[str, str]) -> None:
+    """Write a table with metadata atomically."""
+    table = table.replace_schema_metadata(metadata)
+    with atomic_file(path) as part:
+        pq.write_table(table, part)
+
+
+def _read(path: Path, needed: list[str]) -> tuple[pl.DataFrame, dict[bytes, bytes]]:
+    """Table and metadata of a parquet file with all of `needed` and no null in them."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        table = pl.read_parquet(path)
+    except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+        msg = f"{path} must be a parquet file of labels or predictions; reading it gave {type(error).__name__}."
+        raise SchemaError(msg) from error
+    lacking = [name for name in needed if name not in table.columns]
+    if lacking:
+        msg = f"{path} must have the columns {needed}; it lacks {lacking}."
+        raise SchemaError(msg)
+    num_null = table.select(pl.any_horizontal(pl.col(needed).is_null()).sum()).item()
+    if num_null:
+        msg = f"{path} must have no null in {needed}; {num_null} of {table.height} rows have."
+        raise SchemaError(msg)
+    return table.with_columns(pl.col("prediction_time").cast(pl.Datetime("us"))), metadata
+
+
+def _task(metadata: dict[bytes, bytes], path: Path) -> dict[str, Any]:
+    """The task in a file's metadata, or one that only has a name."""
+    if b"sojourn_task" not in metadata:
+        return {"name": path.stem, "description": "", "outcomes": None, "horizon_hours": None}
+    task: dict[str, Any] = json.loads(metadata[b"sojourn_task"])
+    return task

@@ -1,0 +1,121 @@
+"""Labelling data sets and stores: the same labels from both, in the MEDS schema, with the attrition told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from meds import LabelSchema
+from task_records import Row
+
+from sojourn.errors import DataError, TaskError
+from sojourn.events.build import build_store
+from sojourn.tasks.definitions import builtin_tasks
+from sojourn.tasks.files import read_labels
+from sojourn.tasks.label import label
+from sojourn.tasks.outcomes import derive_outcomes
+
+WriteMeds = Callable[..., Path]
+
+
+def icu_records(first: int, num_subjects: int) -> list[Row]:
+    """A varied cohort: deaths, infusions, local lactate codes in mg/dL, records without an end."""
+    rows: list[Row] = []
+    for subject in range(first, first + num_subjects):
+        length = 20 + 17 * (subject % 7)
+        rows += [(subject, None, "GENDER//F"), (subject, -500000, "MEDS_BIRTH")]
+        rows += [(subject, 0, "HOSPITAL_ADMISSION//EW"), (subject, 0.5, "ICU_ADMISSION//MICU")]
+        rows += [(subject, h, "LAB//1//mg/dL", 9.008 * (1 + (subject + h // 40) % 6)) for h in range(1, length, 5)]
+        rows += [(subject, 6 * (subject % 5), "CONCEPT//norepinephrine//start", 0.1)]
+        rows += [(subject, 6 * (subject % 5) + 3, "CONCEPT//norepinephrine//end")]
+        if subject % 3:
+            fate = "DIED" if subject % 4 == 0 else "ALIVE"
+            rows += [(subject, length, f"ICU_DISCHARGE//{fate}"), (subject, length, f"HOSPITAL_DISCHARGE//{fate}")]
+        rows += [(subject, h + 6, "OUTCOME//sepsis") for h in range(8, 12) if subject % 5 == 0]
+    return rows
+
+
+def codes(rows: list[Row]) -> pl.DataFrame:
+    names = sorted({row[2] for row in rows})
+    is_lactate = [name == "LAB//1//mg/dL" for name in names]
+    return pl.DataFrame(
+        {
+            "code": names,
+            "concept": ["lactate" if yes else None for yes in is_lactate],
+            "scale": [1 / 9.008 if yes else 1.0 for yes in is_lactate],
+            "offset": [0.0] * len(names),
+            "target_only": [name.startswith("OUTCOME//") for name in names],
+        }
+    )
+
+
+@pytest.fixture
+def dataset(write_meds: WriteMeds) -> Path:
+    first, second = icu_records(1, 12), icu_records(100, 9)
+    return write_meds(first, second, codes=codes(first + second))
+
+
+def test_a_data_set_and_its_store_give_the_same_labels(dataset: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    build_store(store, [dataset], derive=derive_outcomes)
+    num_labels = 0
+    for task in builtin_tasks():
+        from_meds = label(task, dataset, tmp_path / "a.parquet")
+        from_store = label(task, store, tmp_path / "b.parquet")
+        a, b = read_labels(tmp_path / "a.parquet"), read_labels(tmp_path / "b.parquet")
+        assert a.table.equals(b.table), task
+        assert a.task == b.task, task
+        assert from_meds.attrition == from_store.attrition
+        num_labels += from_meds.num_labels
+    assert num_labels > 300
+
+
+def test_local_units_become_concept_units_before_the_threshold(dataset: Path, tmp_path: Path) -> None:
+    report = label("lactate-gt-4-24h", dataset, tmp_path / "l.parquet")
+    assert 0 < report.num_positive < report.num_labels
+
+
+def test_the_file_follows_the_meds_label_schema_and_says_what_it_is(dataset: Path, tmp_path: Path) -> None:
+    path = tmp_path / "l.parquet"
+    report = label("death-24h", dataset, path)
+    LabelSchema.validate(pq.read_table(path))
+    labels = read_labels(path)
+    assert labels.task["name"] == "death-24h"
+    assert labels.task["outcomes"] == ["OUTCOME//death"]
+    assert labels.task["horizon_hours"] == 24
+    assert [step["num_rows"] for step in labels.task["attrition"]] == [step.num_rows for step in report.attrition]
+    assert report.attrition[-1].num_rows == report.num_labels == labels.table.height
+    assert report.num_positive == labels.table["boolean_value"].sum()
+
+
+def test_labelling_again_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
+    label("death-48h", dataset, tmp_path / "a.parquet")
+    label("death-48h", dataset, tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_a_flagged_value_is_no_outcome(write_meds: WriteMeds, tmp_path: Path) -> None:
+    rows: list[Row] = [
+        (1, 0, "ICU_ADMISSION//A"),
+        (1, 20, "CONCEPT//lactate", 9.0),
+        (1, 60, "ICU_DISCHARGE//ALIVE"),
+        (1, 60, "HOSPITAL_DISCHARGE//ALIVE"),
+    ]
+    folder = write_meds(rows)
+    assert label("lactate-gt-4-24h", folder, tmp_path / "l.parquet").num_positive == 1
+    shard = folder / "data" / "0.parquet"
+    flag = pl.when(pl.col("code") == "CONCEPT//lactate").then(pl.lit("above_limit")).alias("flag")
+    pl.read_parquet(shard).with_columns(flag).write_parquet(shard)
+    assert label("lactate-gt-4-24h", folder, tmp_path / "m.parquet").num_positive == 0
+
+
+def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="MEDS data set or an event store"):
+        label("death-24h", tmp_path, tmp_path / "l.parquet")
+    assert not (tmp_path / "l.parquet").exists()
+
+
+def test_an_unknown_task_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="one of icu-death"):
+        label("no-such-task", dataset, tmp_path / "l.parquet")
