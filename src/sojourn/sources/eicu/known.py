@@ -1,0 +1,92 @@
+"""What the other tables of eICU need to know first: when each unit stay began, and in which hospital."""
+
+from typing import NamedTuple, cast
+
+import polars as pl
+
+from sojourn.errors import MissingTableError
+from sojourn.sources.casts import to_number
+from sojourn.sources.recipes import Converted, Emit, convert, label
+from sojourn.sources.tables import RawTables
+
+STAY = "patientunitstayid"
+DEFAULT_YEAR = 2000
+_COLUMNS = (STAY, "hospitalid", "unitadmittime24", "unitdischargeoffset")
+_OPTIONAL = ("hospitaldischargeyear", "admissionweight", "uniquepid")
+_HOSPITAL_LOST = "size, teaching status and region of the hospitals"
+
+
+class Known(NamedTuple):
+    """Small tables held in memory while the large ones stream by."""
+
+    stays: pl.DataFrame
+    """One row per unit stay: `_stay` i64, `_zero` datetime (unit admission), `_site`, `_hospital`, `_weight` kg,
+    `_stay_minutes` (length of the unit stay)."""
+    hospitals: pl.DataFrame
+    """One row per hospital: `_hospital`, `_beds`, `_teaching`, `_region`."""
+
+
+def read_patients(tables: RawTables) -> pl.DataFrame:
+    """The columns of ``patient`` that the other tables need, as they are.
+
+    Raises
+    ------
+    MissingTableError
+        If ``patient`` is missing: nothing works without it.
+    """
+    if tables.find("patient") is None:
+        msg = f"raw must hold patient, without which no stay has a beginning or a hospital; {tables.raw} does not."
+        raise MissingTableError(msg)
+    return cast(pl.DataFrame, tables.read("patient", _COLUMNS, _OPTIONAL))
+
+
+def look_up(tables: RawTables, site: str) -> Known:
+    """Read the unit stays and the hospitals; sites are called ``<site>-<hospitalid>``."""
+    hospital = pl.col("hospitalid").cast(pl.Int64, strict=False)
+    year = pl.col("hospitaldischargeyear").cast(pl.Int32, strict=False).fill_null(DEFAULT_YEAR)
+    clock = pl.col("unitadmittime24").cast(pl.String).str.to_time("%H:%M:%S", strict=False)
+    stays = read_patients(tables).select(
+        _stay=pl.col(STAY).cast(pl.Int64, strict=False),
+        _zero=pl.datetime(year, 1, 1, clock.dt.hour(), clock.dt.minute(), clock.dt.second(), time_unit="us"),
+        _site=pl.format("{}-{}", pl.lit(site), hospital),
+        _hospital=hospital,
+        _weight=to_number(pl.col("admissionweight")),
+        _stay_minutes=pl.col("unitdischargeoffset").cast(pl.Int64, strict=False),
+    )
+    return Known(stays.drop_nulls("_stay").unique("_stay", keep="first", maintain_order=True), _hospitals(tables))
+
+
+def _hospitals(tables: RawTables) -> pl.DataFrame:
+    """What is known of each hospital; empty if the table is missing."""
+    columns = ("numbedscategory", "teachingstatus", "region")
+    raw = tables.read("hospital", ("hospitalid",), columns, lost=_HOSPITAL_LOST)
+    if raw is None:
+        raw = pl.DataFrame(schema=dict.fromkeys(("hospitalid", *columns), pl.String))
+    return raw.select(
+        _hospital=pl.col("hospitalid").cast(pl.Int64, strict=False),
+        _beds=label(pl.col("numbedscategory")),
+        _teaching=label(pl.col("teachingstatus")).str.slice(0, 1).str.to_lowercase(),
+        _region=label(pl.col("region")),
+    ).unique("_hospital", keep="first", maintain_order=True)
+
+
+def join_stay(frame: pl.DataFrame, known: Known) -> pl.DataFrame:
+    """Add the columns of `Known.stays` to rows of another table."""
+    keyed = frame.with_columns(_stay=pl.col(STAY).cast(pl.Int64, strict=False))
+    return keyed.join(known.stays, on="_stay", how="left", maintain_order="left")
+
+
+def at(offset: str | pl.Expr) -> pl.Expr:
+    """Time of an offset in minutes since unit admission; null where there is none."""
+    column = pl.col(offset) if isinstance(offset, str) else offset
+    return pl.col("_zero") + pl.duration(minutes=column.cast(pl.Int64, strict=False))
+
+
+def events_of(
+    frame: pl.DataFrame, known: Known, emits: list[Emit], reject: list[tuple[str, pl.Expr]] | None = None
+) -> Converted:
+    """`convert` with the subject and site of eICU; rows of stays that ``patient`` does not have are set aside."""
+    if "_zero" not in frame.columns:
+        frame = join_stay(frame, known)
+    unknown = ("unknown_stay", pl.col("_zero").is_null())
+    return convert(frame, emits, site=pl.col("_site"), subject=pl.col("_stay"), reject=[unknown, *(reject or [])])
