@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -73,6 +73,15 @@ class Source(Protocol):
 
     def finish(self, out: Path) -> None:
         """Write what this source has beside the events into the unfinished data set `out`."""
+        ...
+
+
+@runtime_checkable
+class SplitSource(Protocol):
+    """A source that brings its own splits."""
+
+    def splits(self, raw: Path) -> pl.DataFrame | None:
+        """`subject_id` (i64) and `split` (train, tuning, held_out); subjects left out are split by their hash."""
         ...
 
 

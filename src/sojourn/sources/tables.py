@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,16 @@ class RawTables:
             if keys:
                 return self._paths[keys[0]]
         return None
+
+    def names(self) -> list[str]:
+        """Names of all tables as their files have them, sorted."""
+        paths = (path.relative_to(self.raw).as_posix() for path in self._paths.values())
+        return sorted(re.sub(r"(?i)(\.parquet|\.csv|\.csv\.gz)$", "", path) for path in paths)
+
+    def columns(self, name: str) -> list[str]:
+        """Names of the columns of a table as the file has them; none for a table that is missing."""
+        path = self.find(name)
+        return [] if path is None else _columns(path)
 
     def batches(
         self,

@@ -1,0 +1,178 @@
+"""Raw tables of one source -> a MEDS data set: streaming, accounted for row by row, whole or not there."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sojourn.errors import ConfigError, DataError
+from sojourn.files import atomic_file, atomic_folder, read_json, write_json
+from sojourn.progress import progress_bar
+from sojourn.sources import get_source
+from sojourn.sources.accounting import IngestReport, TableCount, check_batch, count_batch, total
+from sojourn.sources.metadata import write_metadata
+from sojourn.sources.records import Source, SourceBatch
+from sojourn.sources.shards import ShardJob, plan, run_jobs, scatter
+
+_LAYOUT = 1
+"""Raised when the scratch files of an interrupted run by an older version must not be used."""
+
+
+class _Scattered(NamedTuple):
+    """What is known once all raw tables have been read."""
+
+    tables: tuple[TableCount, ...]
+    warnings: tuple[str, ...]
+
+
+def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, workers: int = 1) -> IngestReport:
+    """Turn the raw tables of one source into a MEDS data set.
+
+    Every raw row either becomes an event or goes to ``quarantine/`` with its reason. Memory does not grow with the
+    tables. An interrupted call leaves nothing at `out`; calling it again goes on and ends with the same bytes. The
+    bytes do not depend on `workers`.
+
+    Parameters
+    ----------
+    source : name of the source, one of `sojourn.sources.SOURCES`.
+    raw : folder or file with the raw tables.
+    out : folder to make.
+    site : name of the site; None for the source's own.
+    workers : processes that sort shards; each takes about 1 GB at most.
+
+    Returns
+    -------
+    IngestReport
+        Counts by table, reason and site. If `out` holds this source and site already, what was counted then, with
+        ``already_there=True``.
+
+    Raises
+    ------
+    DataError
+        If `out` holds something else, or the raw tables give no event at all.
+    MissingTableError, SchemaError
+        If nothing works without a missing table or column, or a file is damaged.
+    ConfigError
+        If there is no such source, or `workers` is not positive.
+    """
+    if workers < 1:
+        msg = f"workers must be at least 1; got {workers}. Give the number of processes."
+        raise ConfigError(msg)
+    origin = get_source(source)
+    if out.exists():
+        return _stored_report(out, source, site)
+    if not raw.exists():
+        msg = f"raw must be a folder or file; {raw} does not exist. Give the place of the raw tables."
+        raise DataError(msg)
+    with atomic_folder(out, resume=True) as part:
+        work = _open_scratch(part, {"layout": _LAYOUT, "source": source, "site": site, "raw": _fingerprint(raw)})
+        scattered = _scatter_all(origin, raw, work, site)
+        report = _gather_all(scattered, part, work, workers, source, site)
+        write_metadata(origin, raw, part, work, report)
+        origin.finish(part)
+        (work / "key.json").unlink()  # from here on the scratch files are no longer whole
+        shutil.rmtree(work)
+    return report
+
+
+def _stored_report(out: Path, source: str, site: str | None) -> IngestReport:
+    """Report of a data set that is there already, if it is the one that was asked for."""
+    stored = out / "metadata" / "ingest.json"
+    if stored.exists():
+        report = IngestReport.from_json(read_json(stored), already_there=True)
+        if (report.source, report.site) == (source, site):
+            return report
+    msg = f"out must not exist yet or hold {source} (site {site}); {out} holds something else. Choose another folder."
+    raise DataError(msg)
+
+
+def _fingerprint(raw: Path) -> str:
+    """Digest of the names, sizes and times of the raw files: scratch files of other tables are not gone on with."""
+    files = sorted(path for path in raw.rglob("*") if path.is_file()) if raw.is_dir() else [raw]
+    stats = [(path.relative_to(raw).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def _open_scratch(part: Path, key: dict[str, Any]) -> Path:
+    """Scratch folder inside the unfinished data set; emptied unless it belongs to the same task."""
+    work = part / ".scratch"
+    stored = work / "key.json"
+    if not stored.exists() or read_json(stored) != key:
+        for old in part.iterdir():
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        (work / "batches").mkdir(parents=True)
+        write_json(stored, key)
+    return work
+
+
+def _scatter_all(origin: Source, raw: Path, work: Path, site: str | None) -> _Scattered:
+    """Read all raw tables into scratch files; done at most once, whatever interrupts it."""
+    done = work / "scattered.json"
+    if not done.exists():
+        warnings: list[str] = []
+        batches = origin.read(raw, site=site, warn=warnings.append)
+        counts: list[TableCount] = []
+        for table, group in groupby(batches, key=attrgetter("table")):
+            with progress_bar(f"read {table}", None) as bar:
+                for batch in group:
+                    counts.append(_keep_batch(batch, work / "batches", len(counts), site or origin.name))
+                    bar.advance(batch.num_rows)
+        content = {"tables": [asdict(count) for count in total(counts)], "warnings": list(dict.fromkeys(warnings))}
+        write_json(done, content)
+    content = read_json(done)
+    return _Scattered(tuple(TableCount(**count) for count in content["tables"]), tuple(content["warnings"]))
+
+
+def _keep_batch(batch: SourceBatch, folder: Path, number: int, default_site: str) -> TableCount:
+    """Check one batch and write it to scratch files, unless an earlier run did; return its counts."""
+    marker = folder / f"{number:06d}.json"
+    raw_shape = {"table": batch.table, "rows": batch.num_rows, "shape": [batch.events.height, batch.quarantined.height]}
+    if marker.exists():
+        stored = read_json(marker)
+        if stored["raw"] == raw_shape:
+            return TableCount(**stored["count"])
+    checked = check_batch(batch, default_site=default_site)
+    scatter(checked.events, folder / f"{number:06d}.parquet")
+    with atomic_file(folder / "quarantine" / batch.table / f"{number:06d}.parquet") as part:
+        checked.quarantined.write_parquet(part)
+    count = count_batch(checked)
+    write_json(marker, {"raw": raw_shape, "count": asdict(count)})
+    return count
+
+
+def _gather_all(
+    scattered: _Scattered, part: Path, work: Path, workers: int, source: str, site: str | None
+) -> IngestReport:
+    """Make the shards from the scratch files, and the report and subject list from their summaries."""
+    num_events = sum(table.events for table in scattered.tables)
+    if num_events == 0:
+        rows = sum(table.rows for table in scattered.tables)
+        msg = f"raw must give events; {source} found none in {rows:,} rows. Check the folder and its file names."
+        raise DataError(msg)
+    summaries = work / "summaries"
+    jobs = [
+        ShardJob(work / "batches", part / "data" / f"{number}.parquet", summaries / f"{number}.json", first, end)
+        for number, (first, end) in enumerate(plan(num_events))
+    ]
+    subjects: list[int] = []
+    sites: dict[str, int] = {}
+    with progress_bar("sort shards", len(jobs)) as bar:
+        for summary in run_jobs(jobs, workers):
+            subjects.extend(summary["subjects"])
+            for name, count in summary["sites"].items():
+                sites[name] = sites.get(name, 0) + count
+            bar.advance()
+    write_json(work / "subjects.json", sorted(subjects))
+    return IngestReport(
+        source=source,
+        site=site,
+        tables=scattered.tables,
+        warnings=scattered.warnings,
+        num_events=num_events,
+        num_subjects=len(subjects),
+        sites=dict(sorted(sites.items())),
+    )
