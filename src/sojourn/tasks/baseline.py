@@ -1,0 +1,94 @@
+"""Train a baseline on one store's labels and predict another's, in the same file format as the model."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sojourn.errors import TaskError
+from sojourn.events.store import EventStore
+from sojourn.tasks.features import hand_features
+from sojourn.tasks.files import Labels, read_labels, write_predictions
+from sojourn.trust.baselines import Fitted, fit_lightgbm, fit_logistic, fit_prevalence
+
+__all__ = ["BASELINES", "baseline"]
+
+#: Names of the baselines.
+BASELINES = ("prevalence", "logistic", "lightgbm")
+
+
+def baseline(
+    method: str,
+    train_store: Path,
+    train_labels: Path,
+    test_store: Path,
+    test_labels: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    max_codes: int = 100,
+) -> Path:
+    """Fit a baseline on hand-made features and write its predictions.
+
+    Parameters
+    ----------
+    method
+        `prevalence`, `logistic` or `lightgbm`.
+    train_store, train_labels
+        Event store and label file to learn from.
+    test_store, test_labels
+        Event store and label file to predict; subjects of the training labels must not be among them.
+    out
+        Prediction file to write, with `method` as its method.
+    seed
+        Seed of the fit.
+    max_codes
+        How many codes of the training store make features.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    TaskError
+        For an unknown method, no training labels, or a subject in both sets.
+    """
+    if method not in BASELINES:
+        msg = f"method must be one of {', '.join(BASELINES)}; got {method!r}."
+        raise TaskError(msg)
+    train, test = read_labels(train_labels), read_labels(test_labels)
+    _check_apart(train, test, is_same_store=train_store.resolve() == test_store.resolve())
+    store = EventStore.open(test_store)
+    if method == "prevalence":
+        model: Fitted = fit_prevalence(train.table["boolean_value"].to_numpy())
+        features = np.zeros((test.table.height, 0), dtype=np.float32)
+    else:
+        known = hand_features(EventStore.open(train_store), train.table, max_codes=max_codes)
+        y = train.table["boolean_value"].to_numpy()
+        if method == "lightgbm":
+            model = fit_lightgbm(known.matrix, y, train.table["subject_id"].to_numpy(), seed=seed)
+        else:
+            model = fit_logistic(known.matrix, y, seed=seed)
+        sources = known.sources
+        del known
+        features = hand_features(store, test.table, sources=sources).matrix
+    write_predictions(out, test, model.predict(features), method=method, site=_sites(store, test.table))
+    return out
+
+
+def _check_apart(train: Labels, test: Labels, *, is_same_store: bool) -> None:
+    """No subject may be both learned from and predicted; ids of two stores have nothing to do with each other."""
+    if not train.table.height:
+        msg = "train_labels must hold at least one label; got none. Label more subjects."
+        raise TaskError(msg)
+    num_shared = len(set(train.table["subject_id"]) & set(test.table["subject_id"])) if is_same_store else 0
+    if num_shared:
+        msg = f"test_labels must hold other subjects than train_labels; {num_shared} are in both. Split by subject."
+        raise TaskError(msg)
+
+
+def _sites(store: EventStore, table: pl.DataFrame) -> pl.Series:
+    """Site of each label's subject."""
+    return store.subjects["site"].gather(store.find(table["subject_id"].to_numpy()))

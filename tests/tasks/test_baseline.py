@@ -1,0 +1,73 @@
+"""Baselines from stores and labels to a prediction file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from task_records import Row
+
+from sojourn.errors import TaskError
+from sojourn.events.build import build_store
+from sojourn.tasks.baseline import BASELINES, baseline
+from sojourn.tasks.files import read_labels, read_predictions, write_labels
+from sojourn.tasks.label import label
+from sojourn.tasks.outcomes import derive_outcomes
+from sojourn.trust.metrics import auroc
+
+WriteMeds = Callable[..., Path]
+
+
+def sick_and_well(num_subjects: int) -> list[Row]:
+    """Subjects whose lactate at 20 h tells whether they die at 40 h, most of the time."""
+    rng = np.random.default_rng(0)
+    rows: list[Row] = []
+    for subject in range(num_subjects):
+        dies = bool(rng.random() < 0.3)
+        fate = "DIED" if dies else "ALIVE"
+        rows += [
+            (subject, 0, "ICU_ADMISSION//A"),
+            (subject, 20, "CONCEPT//lactate", 2 + 2 * dies + float(rng.normal())),
+        ]
+        rows += [(subject, 40, f"ICU_DISCHARGE//{fate}"), (subject, 40, f"HOSPITAL_DISCHARGE//{fate}")]
+    return rows
+
+
+@pytest.fixture
+def files(write_meds: WriteMeds, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A store, training labels and test labels."""
+    dataset = write_meds(sick_and_well(300))
+    build_store(tmp_path / "store", [dataset], derive=derive_outcomes)
+    label("icu-death", dataset, tmp_path / "all.parquet")
+    labels = read_labels(tmp_path / "all.parquet")
+    write_labels(tmp_path / "train.parquet", labels.table.filter(pl.col("subject_id") < 200), labels.task)
+    write_labels(tmp_path / "test.parquet", labels.table.filter(pl.col("subject_id") >= 200), labels.task)
+    return tmp_path / "store", tmp_path / "train.parquet", tmp_path / "test.parquet"
+
+
+@pytest.mark.parametrize("method", BASELINES)
+def test_predictions_are_written_for_every_test_label(
+    files: tuple[Path, Path, Path], tmp_path: Path, method: str
+) -> None:
+    store, train, test = files
+    found = read_predictions(baseline(method, store, train, store, test, tmp_path / "p.parquet"))
+    assert found.method == method
+    assert found.task["name"] == "icu-death"
+    assert found.table.select(found.table.columns[:3]).equals(read_labels(test).table)
+    assert found.table["site"].unique().to_list() == ["hospital_0"]
+    area = auroc(found.table["boolean_value"].to_numpy(), found.table["predicted_boolean_probability"].to_numpy())
+    assert area == 0.5 if method == "prevalence" else area > 0.8
+
+
+def test_a_subject_in_both_sets_is_refused(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    store, train, _ = files
+    with pytest.raises(TaskError, match="200 are in both"):
+        baseline("lightgbm", store, train, store, train, tmp_path / "p.parquet")
+    assert not (tmp_path / "p.parquet").exists()
+
+
+def test_an_unknown_method_is_refused(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    store, train, test = files
+    with pytest.raises(TaskError, match="lightgbm"):
+        baseline("xgboost", store, train, store, test, tmp_path / "p.parquet")
