@@ -1,0 +1,136 @@
+"""Codes become concepts only where code and unit are known."""
+
+import polars as pl
+import pytest
+
+from sojourn.concepts import annotate_codes
+
+
+def _codes(*names: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"code": names, "concept": [None] * len(names), "scale": 1.0, "offset": 0.0, "unit": "kept"},
+        schema_overrides={"code": pl.String, "concept": pl.String},
+    )
+
+
+def _concepts(source: str, *names: str) -> list[str | None]:
+    return annotate_codes(_codes(*names), source)["concept"].to_list()
+
+
+def test_the_unit_decides_whether_a_code_is_a_concept():
+    assert _concepts("mimic-iv", "LAB//50912//mg/dL", "LAB//50912//umol/L", "LAB//50912", "LAB//50912//mg/dL//NEG") == [
+        "creatinine",
+        None,
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "raw", "concept", "value"),
+    [
+        ("mimic-iv", "CHART//223761//°F", 98.6, "temperature", 37.0),
+        ("mimic-iv", "CHART//226531", 100.0, "weight", 45.359237),
+        ("mimic-iv", "INFUSION_START//222315//units/hour", 2.4, "vasopressin//start", 0.04),
+        ("eicu", "VITAL//temperature//°F", 98.6, "temperature", 37.0),
+        ("eicu", "LAB//Base Deficit//mEq/L", 5.0, "base_excess", -5.0),
+        ("eicu", "LAB//ionized calcium//mg/dL", 4.008, "ionized_calcium", 1.0),
+        ("eicu", "LAB//magnesium//mEq/L", 1.38, "magnesium", 1.677),
+        ("eicu", "LAB//CRP//mg/dL", 12.0, "crp", 120.0),
+        ("eicu", "LAB//FiO2//fraction", 0.4, "fio2", 40.0),
+    ],
+)
+def test_values_are_brought_to_the_unit_of_the_concept(source: str, code: str, raw: float, concept: str, value: float):
+    row = annotate_codes(_codes(code), source).row(0, named=True)
+    assert row["concept"] == concept
+    assert raw * row["scale"] + row["offset"] == pytest.approx(value, abs=1e-3)
+
+
+def test_an_exact_code_goes_before_one_above_it():
+    assert _concepts("mimic-iv", "INFUSION_START//221906//mcg/kg/min", "INFUSION_START//221906//ml/hr") == [
+        "norepinephrine//start",
+        "norepinephrine//start//other unit",
+    ]
+    assert _concepts("mimic-iv", "INFUSION_START//225798//dose", "INFUSION_START//2257980//dose") == [
+        "antibiotic//start",
+        None,
+    ]
+
+
+def test_drugs_are_told_apart_by_name():
+    assert _concepts(
+        "eicu",
+        "INFUSION_START//Norepinephrine STD 4 mg Dextrose 5% 250 ml//mcg/kg/min",
+        "INFUSION_START//EPINEPHrine(Adrenalin)STD//mcg/kg/min",
+        "INFUSION_START//Levophed//ml/hr",
+        "INFUSION_START//Phenylephrine",
+        "INFUSION_END//Vasopressin",
+        "INFUSION_START//levothyroxine//mcg/kg/hr",
+    ) == [
+        "norepinephrine//start",
+        "epinephrine//start",
+        "norepinephrine//start//ml/hr",
+        "phenylephrine//start//other unit",
+        "vasopressin//end",
+        None,
+    ]
+
+
+def test_invasive_and_other_ventilation_and_dialysis():
+    assert _concepts("mimic-iv", "PROCEDURE_START//225792", "PROCEDURE_END//225794", "PROCEDURE_START//225802") == [
+        "ventilation//start",
+        "noninvasive_ventilation//end",
+        "rrt//start",
+    ]
+    above = "TREATMENT//pulmonary//ventilation and oxygenation//"
+    assert _concepts(
+        "eicu",
+        above + "mechanical ventilation",
+        above + "mechanical ventilation//volume controlled",
+        above + "mechanical ventilation//non-invasive ventilation//face mask",
+        above + "non-invasive ventilation",
+        above + "ventilator weaning",
+        "TREATMENT//renal//dialysis//C V V H D",
+        "TREATMENT//renal//dialysis//arteriovenous shunt for renal dialysis",
+    ) == [
+        "ventilation//start",
+        "ventilation//start",
+        "noninvasive_ventilation//start",
+        "noninvasive_ventilation//start",
+        None,
+        "rrt//start",
+        None,
+    ]
+
+
+def test_known_concepts_other_columns_and_the_order_stay():
+    codes = _codes("LAB//50912//mg/dL", "Z", "CHART//220045//bpm").with_columns(
+        concept=pl.Series([None, None, "mine"]), scale=pl.Series([1.0, 1.0, 7.0])
+    )
+    annotated = annotate_codes(codes, "mimic-iv")
+    assert annotated.columns == codes.columns
+    assert annotated["code"].to_list() == codes["code"].to_list()
+    assert annotated["concept"].to_list() == ["creatinine", None, "mine"]
+    assert annotated["scale"].to_list() == [1.0, 1.0, 7.0]
+    assert annotate_codes(annotated, "mimic-iv").equals(annotated)
+
+
+def test_other_sources_and_no_codes_stay_as_they_are():
+    assert _concepts("simulator", "LAB//50912//mg/dL") == [None]
+    assert annotate_codes(_codes(), "mimic-iv").height == 0
+
+
+def test_traps_of_other_concept_tables_are_not_repeated():
+    """Tube feed is no urine; alarm limits and set rates are no measurements; venous blood is no arterial blood."""
+    assert (
+        _concepts(
+            "mimic-iv",
+            "OUTPUT//227510//ml",
+            "CHART//226253//%",
+            "CHART//224688//insp/min",
+            "CHART//224689//insp/min",
+            "CHART//224027",
+            "LAB//50821//mm Hg//VEN",
+        )
+        == [None] * 6
+    )
