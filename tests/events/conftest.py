@@ -1,10 +1,11 @@
-"""A small MEDS data set, made row by row, for the tests of this room."""
+"""Small MEDS data sets, made row by row or from a seed, for the tests of this room."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -17,7 +18,6 @@ ROW_SCHEMA = {
     "site": pl.String,
     "flag": pl.String,
 }
-MakeDataset = Callable[..., Path]
 
 
 def hours(count: float) -> datetime:
@@ -27,7 +27,7 @@ def hours(count: float) -> datetime:
 
 def write_meds(
     folder: Path,
-    shards: Sequence[Sequence[tuple[Any, ...]]],
+    shards: Sequence[Sequence[tuple[Any, ...]] | pl.DataFrame],
     *,
     codes: dict[str, list[Any]] | None = None,
     splits: dict[int, str] | None = None,
@@ -36,8 +36,10 @@ def write_meds(
     (folder / "data").mkdir(parents=True)
     (folder / "metadata").mkdir()
     for index, rows in enumerate(shards):
-        filled = [(*row, *(None,) * (6 - len(row))) for row in rows]
-        pl.DataFrame(filled, schema=ROW_SCHEMA, orient="row").write_parquet(folder / "data" / f"{index}.parquet")
+        if not isinstance(rows, pl.DataFrame):
+            filled = [(*row, *(None,) * (6 - len(row))) for row in rows]
+            rows = pl.DataFrame(filled, schema=ROW_SCHEMA, orient="row")
+        rows.write_parquet(folder / "data" / f"{index}.parquet")
     if codes is not None:
         pl.DataFrame(codes).write_parquet(folder / "metadata" / "codes.parquet")
     if splits is not None:
@@ -80,8 +82,57 @@ CODES: dict[str, list[Any]] = {
 }
 
 
+def random_rows(seed: int, num_subjects: int, *, first_id: int = 0, rows_each: int = 60) -> pl.DataFrame:
+    """A sorted shard of subjects with vitals, labs, static facts and a discharge for half of them."""
+    generator = np.random.default_rng(seed)
+    size = num_subjects * rows_each
+    subject = np.repeat(np.arange(first_id, first_id + num_subjects), rows_each)
+    place = np.tile(np.arange(rows_each), num_subjects)
+    minutes = generator.integers(0, 3000, size)
+    kind = generator.integers(0, 12, size)
+    code = pl.Series([f"LAB//{k}//u" for k in range(12)]).gather(kind)
+    value = np.round(generator.normal(50 + 10 * kind, 8, size), 1).astype(np.float32)
+    is_last = (place == rows_each - 1) & (subject % 2 == 0)
+    table = pl.DataFrame({"subject_id": subject, "code": code, "numeric_value": value}).with_columns(
+        time=pl.lit(START) + pl.duration(minutes=pl.Series(np.where(is_last, 4000, minutes))),
+        site=pl.Series(["north", "south"]).gather(subject % 2),
+    )
+    table = table.with_columns(
+        pl.when(pl.Series(is_last)).then(pl.lit("MEDS_DEATH")).otherwise("code").alias("code"),
+        pl.when(pl.Series(place == 0)).then(None).otherwise("time").alias("time"),
+    )
+    return table.select("subject_id", pl.col("time").cast(pl.Datetime("us")), "code", "numeric_value", "site").sort(
+        "subject_id", "time", "code", nulls_last=False
+    )
+
+
+@pytest.fixture
+def make_meds() -> Callable[..., Path]:
+    """The function `write_meds`."""
+    return write_meds
+
+
+@pytest.fixture
+def make_rows() -> Callable[..., pl.DataFrame]:
+    """The function `random_rows`."""
+    return random_rows
+
+
+@pytest.fixture
+def at_hour() -> Callable[[float], datetime]:
+    """The function `hours`."""
+    return hours
+
+
 @pytest.fixture
 def two_stays(tmp_path: Path) -> Path:
     """Two stored subjects at two sites, and one without any timed event."""
     splits = {1: "train", 2: "held_out", 3: "train"}
     return write_meds(tmp_path / "stays", TWO_STAYS, codes=CODES, splits=splits)
+
+
+@pytest.fixture
+def many_shards(tmp_path: Path) -> Path:
+    """A data set of 6 shards with 20 subjects each, without metadata."""
+    shards = [random_rows(seed, 20, first_id=100 * seed) for seed in range(6)]
+    return write_meds(tmp_path / "many", shards)

@@ -69,7 +69,7 @@ def encode(frame: pl.DataFrame, table: pl.DataFrame, *, split_of: SplitOf, deriv
     DataError
         If `derive` breaks its contract.
     """
-    rows, accounts = read_rows(frame)
+    rows, accounts = read_rows(frame, targets=table.filter("target_only")["code"])
     mapping = _map_codes(rows.names, table)
     splits, num_assigned = split_of(rows.ids)
     accounts.notes["splits_assigned"] += num_assigned

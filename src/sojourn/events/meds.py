@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
-from meds import CodeMetadataSchema, DataSchema, SubjectSplitSchema
 
 from sojourn.errors import MissingTableError, SchemaError
 from sojourn.events import codes as grammar
@@ -127,28 +125,36 @@ def validate(dataset: Path) -> None:
     SchemaError
         Naming the file and what is wrong with it.
     """
+    import pyarrow.parquet as pq
+    from meds import CodeMetadataSchema, DataSchema, SubjectSplitSchema
+
     seen: set[int] = set()
     for path in shard_paths(dataset):
         table = pq.read_table(path)
         _check(DataSchema, table, path)
         frame = pl.from_arrow(table.select(["subject_id", "time"]))
         assert isinstance(frame, pl.DataFrame)
-        runs = frame["subject_id"].rle().struct.field("value")
-        if runs.n_unique() != len(runs) or not seen.isdisjoint(runs):
-            msg = f"{path} must hold each subject in one run of rows, and in no other shard. Sort by subject_id."
-            raise SchemaError(msg)
-        seen.update(runs)
-        same = pl.col("subject_id") == pl.col("subject_id").shift()
-        before = pl.col("time").shift()
-        step_back = same & ((pl.col("time") < before) | (pl.col("time").is_null() & before.is_not_null()))
-        row = frame.select(step_back.fill_null(value=False).arg_max()).item()
-        if len(frame) and frame.select(step_back.fill_null(value=False).any()).item():
-            msg = f"time must not decrease within a subject; it does at row {row} of {path}. Sort by subject_id, time."
-            raise SchemaError(msg)
+        _check_order(frame, path, seen)
     for name, schema in (("codes", CodeMetadataSchema), ("subject_splits", SubjectSplitSchema)):
         path = dataset / "metadata" / f"{name}.parquet"
         if path.exists():
             _check(schema, pq.read_table(path), path)
+
+
+def _check_order(frame: pl.DataFrame, path: Path, seen: set[int]) -> None:
+    """A subject is in one run of rows, in time order with static facts first; `seen` holds those of other shards."""
+    runs = frame["subject_id"].rle().struct.field("value")
+    if runs.n_unique() != len(runs) or not seen.isdisjoint(runs):
+        msg = f"{path} must hold each subject in one run of rows, and in no other shard. Sort by subject_id."
+        raise SchemaError(msg)
+    seen.update(runs)
+    before = pl.col("time").shift()
+    back = (pl.col("time") < before) | (pl.col("time").is_null() & before.is_not_null())
+    same = pl.col("subject_id") == pl.col("subject_id").shift()
+    rows = frame.select((same & back).fill_null(value=False).arg_true()).to_series()
+    if len(rows):
+        msg = f"time must not decrease within a subject; it does at row {rows[0]} of {path}. Sort by subject_id, time."
+        raise SchemaError(msg)
 
 
 def _check(schema: Any, table: Any, path: Path) -> None:

@@ -38,26 +38,11 @@ def read_piece(piece: Piece) -> pl.DataFrame:
     SchemaError
         If the file cannot be read or lacks a column.
     """
-    scan = pl.scan_parquet(piece.path)
     try:
-        have = scan.collect_schema().names()
-        missing = [name for name in ("subject_id", "time", "code") if name not in have]
-        if missing:
-            msg = f"{piece.path} must have the columns subject_id, time, code; {missing} are missing."
-            raise SchemaError(msg)
-        site = meds.site_column(piece.folder, have)
-        columns = {
-            "subject_id": pl.col("subject_id"),
-            "time": pl.col("time"),
-            "code": pl.col("code"),
-            "numeric_value": pl.col("numeric_value") if "numeric_value" in have else pl.lit(None),
-            "site": pl.lit(None) if site is None else pl.col(site),
-            "is_flagged": pl.col("flag").is_not_null() if "flag" in have else pl.lit(value=False),
-        }
-        cast = [column.cast(PIECE_SCHEMA[name]).alias(name) for name, column in columns.items()]
         return (
-            scan.slice(piece.offset, piece.num_rows)
-            .select(cast)
+            pl.scan_parquet(piece.path)
+            .slice(piece.offset, piece.num_rows)
+            .select(read_columns(piece.path, piece.folder))
             .with_row_index("row", offset=piece.offset)
             .with_columns(pl.col("row").cast(pl.Int64))
             .collect()
@@ -65,6 +50,25 @@ def read_piece(piece: Piece) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{piece.path} must be a readable MEDS shard; reading it gave {type(error).__name__}."
         raise SchemaError(msg) from error
+
+
+def read_columns(path: Path, dataset: Path) -> list[pl.Expr]:
+    """The columns of `PIECE_SCHEMA` but `row`, for a shard of a data set that may lack the optional ones."""
+    have = pl.scan_parquet(path).collect_schema().names()
+    missing = [name for name in ("subject_id", "time", "code") if name not in have]
+    if missing:
+        msg = f"{path} must have the columns subject_id, time, code; {missing} are missing."
+        raise SchemaError(msg)
+    site = meds.site_column(dataset, have)
+    columns = {
+        "subject_id": pl.col("subject_id"),
+        "time": pl.col("time"),
+        "code": pl.col("code"),
+        "numeric_value": pl.col("numeric_value") if "numeric_value" in have else pl.lit(None),
+        "site": pl.lit(None) if site is None else pl.col(site),
+        "is_flagged": pl.col("flag").is_not_null() if "flag" in have else pl.lit(value=False),
+    }
+    return [column.cast(PIECE_SCHEMA[name]).alias(name) for name, column in columns.items()]
 
 
 def encode_piece(part: Path, piece: Piece, *, derive: Derive | None, splits_seed: int) -> None:

@@ -1,8 +1,9 @@
 """Rows of a MEDS shard to arrays: what is an event, a static fact, a birth, or set aside with a reason."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -94,13 +95,33 @@ def dictionary_encode(column: pl.Series) -> tuple[npt.NDArray[np.uint32], pl.Ser
     return place[physical], names.gather(order)
 
 
-def read_rows(frame: pl.DataFrame) -> tuple[Rows, Accounts]:
+class _Raw(NamedTuple):
+    """Usable rows of a piece as arrays of shape [N], in the order of the file."""
+
+    row: Ints
+    subject: Ints
+    time: Ints
+    has_time: npt.NDArray[np.bool_]
+    source: npt.NDArray[np.uint32]
+    is_birth: npt.NDArray[np.bool_]
+
+
+class _Anchors(NamedTuple):
+    """Times of each subject, microseconds since 1970; `_NEVER`: none."""
+
+    origin: Ints
+    birth: Ints
+
+
+def read_rows(frame: pl.DataFrame, *, targets: Collection[str] = ()) -> tuple[Rows, Accounts]:
     """Sort out the rows of whole subjects.
 
     Parameters
     ----------
     frame : pl.DataFrame
         Columns of `PIECE_SCHEMA`.
+    targets : collection of str
+        Target-only codes; without a time they would tell a label from the start and are set aside.
 
     Returns
     -------
@@ -111,62 +132,88 @@ def read_rows(frame: pl.DataFrame) -> tuple[Rows, Accounts]:
     frame = _drop_unusable(frame, accounts)
     ids = frame["subject_id"].to_numpy()
     starts = first_of_run(ids)
-    subject = np.cumsum(starts) - 1
     ids = ids[starts]
     source, names = dictionary_encode(frame["code"])
-    has_time = frame["time"].is_not_null().to_numpy()
-    time = frame["time"].to_physical().fill_null(0).to_numpy()
-    is_birth = (frame["code"] == grammar.BIRTH).to_numpy()
-    row = frame["row"].to_numpy()
-
-    birth = np.full(len(ids), _NEVER)
-    np.minimum.at(birth, subject[is_birth & has_time], time[is_birth & has_time])
-    is_timed = has_time & ~is_birth
-    origin = np.full(len(ids), _NEVER)
-    np.minimum.at(origin, subject[is_timed], time[is_timed])
-    seconds = np.where(is_timed, (time - origin[subject]) // _MICROS, 0)
-
-    fate = np.full(len(row), _STORED, np.int8)
-    fate[is_birth] = _BIRTH
-    fate[is_birth & ~has_time] = _BIRTH_WITHOUT_TIME
-    fate[is_birth & has_time & (time != birth[subject])] = _LATER_BIRTH
-    fate[seconds > MAX_SECONDS] = _TOO_LATE
-    for reason, text in _REASONS.items():
-        accounts.set_aside(row[fate == reason], frame["subject_id"].filter(pl.Series(fate == reason)), text)
-
-    is_kept = origin != _NEVER
-    counted = (fate == _STORED) | (fate == _BIRTH)
-    accounts.rows["of_subjects_without_time"] += int((counted & ~is_kept[subject]).sum())
-    accounts.rows["births"] += int(((fate == _BIRTH) & is_kept[subject]).sum())
-    accounts.subjects_without_time = int((~is_kept).sum())
-    _note(accounts, frame, subject, time, is_timed)
-
-    new = np.cumsum(is_kept) - 1
-    value = _values(frame)
-    every = Events(new[subject], seconds, source, value)
-    stored = (fate == _STORED) & is_kept[subject]
-    events, static = every.take(stored & is_timed), every.take(stored & ~has_time)
-    accounts.rows["events"] += len(events.code)
-    accounts.rows["static"] += len(static.code)
+    raw = _Raw(
+        row=frame["row"].to_numpy(),
+        subject=np.cumsum(starts) - 1,
+        time=frame["time"].to_physical().fill_null(0).to_numpy(),
+        has_time=frame["time"].is_not_null().to_numpy(),
+        source=source,
+        is_birth=(names == grammar.BIRTH).to_numpy()[source],
+    )
+    anchors = _anchors(raw, len(ids))
+    fate, seconds = _judge(raw, anchors, names, targets)
+    is_kept = anchors.origin != _NEVER
+    _account(accounts, raw, ids, fate=fate, is_kept=is_kept)
+    _note(accounts, frame, raw)
+    every = Events((np.cumsum(is_kept) - 1)[raw.subject], seconds, source, _values(frame))
+    stays = is_kept[raw.subject]
     rows = Rows(
         ids=ids[is_kept],
-        site=_first_site(frame["site"], subject, len(ids)).filter(pl.Series(is_kept)),
-        origin=origin[is_kept],
-        birth=birth[is_kept],
-        has_birth=(birth != _NEVER)[is_kept],
+        site=_first_site(frame["site"], raw.subject, len(ids)).filter(pl.Series(is_kept)),
+        origin=anchors.origin[is_kept],
+        birth=anchors.birth[is_kept],
+        has_birth=(anchors.birth != _NEVER)[is_kept],
         names=names,
-        events=events,
-        static=static,
+        events=_take(every, (fate == _EVENT) & stays),
+        static=_take(every, (fate == _STATIC) & stays),
     )
     return rows, accounts
 
 
-_STORED, _BIRTH, _BIRTH_WITHOUT_TIME, _LATER_BIRTH, _TOO_LATE = range(5)
+_EVENT, _STATIC, _BIRTH, _BIRTH_WITHOUT_TIME, _LATER_BIRTH, _TOO_LATE, _END_WITHOUT_TIME = range(7)
 _REASONS = {
     _BIRTH_WITHOUT_TIME: "birth without a time",
     _LATER_BIRTH: "birth at another time than the subject's first",
     _TOO_LATE: "more than 136 years after the subject's first event",
+    _END_WITHOUT_TIME: "death, discharge or outcome without a time",
 }
+
+
+def _anchors(raw: _Raw, num_subjects: int) -> _Anchors:
+    """First timed event that is not a birth, and first birth, of each subject."""
+    times = []
+    for mask in (raw.has_time & ~raw.is_birth, raw.has_time & raw.is_birth):
+        first = np.full(num_subjects, _NEVER)
+        np.minimum.at(first, raw.subject[mask], raw.time[mask])
+        times.append(first)
+    return _Anchors(*times)
+
+
+def _judge(
+    raw: _Raw, anchors: _Anchors, names: pl.Series, targets: Collection[str]
+) -> tuple[npt.NDArray[np.int8], Ints]:
+    """The fate of each row, and its seconds since its subject's origin."""
+    seconds = np.where(raw.has_time, (raw.time - anchors.origin[raw.subject]) // _MICROS, 0)
+    fate = np.where(raw.has_time, np.int8(_EVENT), np.int8(_STATIC))
+    fate[seconds > MAX_SECONDS] = _TOO_LATE
+    fate[raw.is_birth] = _BIRTH
+    fate[raw.is_birth & ~raw.has_time] = _BIRTH_WITHOUT_TIME
+    fate[raw.is_birth & raw.has_time & (raw.time != anchors.birth[raw.subject])] = _LATER_BIRTH
+    code = names.rename("code").to_frame()
+    is_end = grammar.is_terminal_expr() | grammar.is_outcome_expr() | pl.col("code").is_in(list(targets))
+    fate[(fate == _STATIC) & code.select(is_end).to_series().to_numpy()[raw.source]] = _END_WITHOUT_TIME
+    return fate, seconds
+
+
+def _account(
+    accounts: Accounts, raw: _Raw, ids: Ints, *, fate: npt.NDArray[np.int8], is_kept: npt.NDArray[np.bool_]
+) -> None:
+    """Count each row once, and set aside those that cannot be stored."""
+    for reason, text in _REASONS.items():
+        bad = np.flatnonzero(fate == reason)
+        accounts.set_aside(raw.row[bad], ids[raw.subject[bad]], text)
+    stays = is_kept[raw.subject]
+    accounts.rows["of_subjects_without_time"] += int(np.count_nonzero(~stays & (fate <= _BIRTH)))
+    for name, kind in (("events", _EVENT), ("static", _STATIC), ("births", _BIRTH)):
+        accounts.rows[name] += int(np.count_nonzero(stays & (fate == kind)))
+    accounts.subjects_without_time = int(np.count_nonzero(~is_kept))
+
+
+def _take(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
+    """The rows of a mask; all of them cost nothing."""
+    return events if mask.all() else events.take(mask)
 
 
 def _drop_unusable(frame: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
@@ -191,17 +238,20 @@ def _values(frame: pl.DataFrame) -> npt.NDArray[np.float32]:
     return frame.select(shown).to_series().to_numpy()
 
 
-def _note(accounts: Accounts, frame: pl.DataFrame, subject: Ints, time: Ints, is_timed: npt.NDArray[np.bool_]) -> None:
+def _note(accounts: Accounts, frame: pl.DataFrame, raw: _Raw) -> None:
     """Count what is worth knowing about rows that are kept."""
     hidden = frame.select((pl.col("is_flagged") & pl.col("numeric_value").is_not_nan()).sum()).item()
     accounts.notes["values_hidden"] += int(hidden or 0)
-    who, when = subject[is_timed], time[is_timed]
+    is_timed = raw.has_time & ~raw.is_birth
+    who, when = raw.subject[is_timed], raw.time[is_timed]
     back = (when[1:] < when[:-1]) & (who[1:] == who[:-1])
     accounts.notes["subjects_out_of_order"] += len(np.unique(who[1:][back]))
-    told = frame["site"].is_not_null().to_numpy()
-    site, _ = dictionary_encode(frame["site"].drop_nulls())
-    other = (site[1:] != site[:-1]) & (subject[told][1:] == subject[told][:-1])
-    accounts.notes["subjects_of_several_sites"] += len(np.unique(subject[told][1:][other]))
+    # A change of site inside a subject; null (not told) never counts as one.
+    site = frame["site"].drop_nulls()
+    who = raw.subject if len(site) == len(frame) else raw.subject[frame["site"].is_not_null().to_numpy()]
+    other = (site != site.shift()).fill_null(value=False).to_numpy()
+    other[1:] &= who[1:] == who[:-1]
+    accounts.notes["subjects_of_several_sites"] += len(np.unique(who[other]))
 
 
 def _first_site(site: pl.Series, subject: Ints, num_subjects: int) -> pl.Series:
