@@ -12,6 +12,7 @@ from sojourn.events.codes import ancestors
 from sojourn.events.splits import assign_splits
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.sources.accounting import IngestReport
+from sojourn.sources.describing import inherit
 from sojourn.sources.records import Source, SplitSource, as_codes
 
 
@@ -44,6 +45,8 @@ def write_metadata(origin: Source, raw: Path, part: Path, work: Path, report: In
 def complete_codes(observed: set[str], described: pl.DataFrame) -> pl.DataFrame:
     """Rows (`CODES_SCHEMA`) for every observed code; described codes are kept if they or a descendant occur.
 
+    An observed code without a description takes that of the nearest code above it.
+
     Parameters
     ----------
     observed : codes that occur in the data.
@@ -52,7 +55,7 @@ def complete_codes(observed: set[str], described: pl.DataFrame) -> pl.DataFrame:
     levels = {level for code in observed for level in ancestors(code)}
     known = as_codes(described).unique("code", keep="first", maintain_order=True)
     known = known.filter(pl.col("code").is_in(sorted(observed | levels)))
-    missing = pl.DataFrame({"code": sorted(observed - set(known["code"]))}, schema={"code": pl.String})
+    missing = inherit(sorted(observed - set(known["code"])), known)
     return pl.concat([known, as_codes(missing)]).sort("code")
 
 
