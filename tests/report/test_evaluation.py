@@ -1,0 +1,145 @@
+"""An evaluation says the same in JSON, table and figures, and never half of it."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sojourn.errors import DataError, SchemaError
+from sojourn.report.evaluation import evaluate
+from sojourn.tasks.files import Labels, write_predictions
+from sojourn.trust import metrics as m
+
+METRICS = ["auroc", "auprc", "log_loss", "brier", "calibration_slope", "calibration_intercept", "expected_observed"]
+
+
+def write(path: Path, *, method: str, num_subjects: int = 120, num_sites: int = 3, seed: int = 0) -> Path:
+    """Predictions of two times per subject, calibrated, at sites h0, h1, ..."""
+    rng = np.random.default_rng(seed)
+    subject = np.repeat(np.arange(num_subjects), 2)
+    p = 1 / (1 + np.exp(-rng.normal(-1, 1.2, subject.size)))
+    table = pl.DataFrame(
+        {
+            "subject_id": subject,
+            "prediction_time": [datetime(2020, 1, 1) + timedelta(hours=12 * (i % 2)) for i in range(subject.size)],
+            "boolean_value": rng.random(subject.size) < p,
+        }
+    )
+    labels = Labels(table, {"name": "death-24h", "outcomes": ["OUTCOME//death"], "horizon_hours": 24})
+    write_predictions(path, labels, p, method=method, site=[f"h{s % num_sites}" for s in subject])
+    return path
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> list[Path]:
+    return [write(tmp_path / f"{name}.parquet", method=name, seed=i) for i, name in enumerate(["query", "lightgbm"])]
+
+
+def test_the_json_holds_every_file_group_and_metric(two_files: list[Path], tmp_path: Path) -> None:
+    evaluate(two_files, tmp_path / "out", by="site", num_bootstrap=40, seed=3)
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (content["seed"], content["num_bootstrap"]) == (3, 40)
+    assert set(content) == {"created", "versions", "seed", "num_bootstrap", "entries"}
+    found = [(entry["method"], entry["group"]) for entry in content["entries"]]
+    assert found == [(name, group) for name in ("query", "lightgbm") for group in ("overall", "h0", "h1", "h2")]
+    for entry in content["entries"]:
+        assert list(entry["metrics"]) == sorted(METRICS)
+        auroc = entry["metrics"]["auroc"]
+        assert auroc["lower"] <= auroc["value"] <= auroc["upper"]
+        assert sum(point["count"] for point in entry["reliability"]) == entry["num_predictions"]
+        assert set(entry["reliability"][0]) == {"mean_predicted", "observed", "lower", "upper", "count"}
+
+
+def test_values_are_those_of_the_metrics_and_sites_add_up(two_files: list[Path], tmp_path: Path) -> None:
+    result = evaluate(two_files[:1], tmp_path / "out", by="site", num_bootstrap=10)
+    table = pl.read_parquet(two_files[0])
+    y, p = table["boolean_value"].to_numpy(), table["predicted_boolean_probability"].to_numpy()
+    for name, function in m.METRICS.items():
+        assert result.entries[0].metrics[name].value == pytest.approx(function(y, p))
+    assert sum(entry.num_predictions for entry in result.entries[1:]) == result.entries[0].num_predictions == 240
+    assert result.entries[0].num_subjects == 120
+    assert result.entries[0].prevalence == pytest.approx(y.mean())
+
+
+def test_the_table_has_a_row_of_texts_for_each_entry(two_files: list[Path], tmp_path: Path) -> None:
+    rows = evaluate(two_files, tmp_path / "out", num_bootstrap=20).table()
+    assert [row["method"] for row in rows] == ["query", "lightgbm"]
+    assert list(rows[0])[:6] == ["task", "method", "group", "predictions", "subjects", "prevalence"]
+    assert list(rows[0])[6:] == METRICS
+    assert rows[0]["auroc"].count(",") == 1
+    assert all(isinstance(value, str) for row in rows for value in row.values())
+
+
+def test_figures_are_whole_png_files_with_the_same_bytes_each_time(two_files: list[Path], tmp_path: Path) -> None:
+    first = evaluate(two_files, tmp_path / "a", by="site", num_bootstrap=20)
+    second = evaluate(two_files, tmp_path / "b", by="site", num_bootstrap=20)
+    names = ["death-24h-curves.png", "death-24h-reliability.png", "death-24h-sites.png"]
+    assert [path.name for path in first.figures] == names
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [*names, "evaluation.json"]
+    for one, other in zip(first.figures, second.figures, strict=True):
+        assert one.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_many_sites_widen_the_overall_interval_by_drawing_sites(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.parquet", method="query", num_sites=8)
+    by_site = evaluate([path], tmp_path / "a", by="site", num_bootstrap=30).entries[0]
+    plain = evaluate([path], tmp_path / "b", num_bootstrap=30).entries[0]
+    assert (by_site.intervals, plain.intervals) == ("sites and subjects", "subjects")
+    assert by_site.metrics["auroc"].value == plain.metrics["auroc"].value
+    assert by_site.num_sites == 8
+
+
+def test_one_class_only_gives_null_and_a_dash(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.parquet", method="query")
+    pl.read_parquet(path).with_columns(boolean_value=pl.lit(value=False)).write_parquet(path)
+    result = evaluate([path], tmp_path / "out", by="site", num_bootstrap=10)
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert content["entries"][0]["metrics"]["auroc"] == {"value": None, "lower": None, "upper": None}
+    assert result.table()[0]["auroc"] == "–"
+    assert len(result.figures) == 3
+
+
+def test_two_files_of_one_method_and_name_stay_apart(tmp_path: Path) -> None:
+    files = [write(tmp_path / folder / "p.parquet", method="query", seed=seed) for seed, folder in enumerate("ab")]
+    entries = evaluate(files, tmp_path / "out", num_bootstrap=5).entries
+    assert len({entry.file for entry in entries}) == 2
+
+
+def test_two_tasks_have_their_own_figures(tmp_path: Path, two_files: list[Path]) -> None:
+    other = tmp_path / "o.parquet"
+    frame = pl.read_parquet(two_files[0])
+    write_predictions(
+        other,
+        Labels(frame.select(frame.columns[:3]), {"name": "my task/2"}),
+        frame["predicted_boolean_probability"].to_numpy(),
+        method="query",
+        site=frame["site"],
+    )
+    result = evaluate([two_files[0], other], tmp_path / "out", num_bootstrap=5)
+    assert [path.name for path in result.figures][2:] == ["my-task-2-curves.png", "my-task-2-reliability.png"]
+
+
+def test_what_cannot_be_evaluated_is_refused_and_leaves_nothing(tmp_path: Path, two_files: list[Path]) -> None:
+    no_site = tmp_path / "no_site.parquet"
+    pl.read_parquet(two_files[0]).drop("site").write_parquet(no_site)
+    empty = tmp_path / "empty.parquet"
+    pl.read_parquet(two_files[0]).clear().write_parquet(empty)
+    bad = tmp_path / "bad.parquet"
+    pl.read_parquet(two_files[0]).with_columns(predicted_boolean_probability=pl.lit(2.0)).write_parquet(bad)
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="site of every row"):
+        evaluate([no_site], out, by="site")
+    with pytest.raises(DataError, match="at least one prediction"):
+        evaluate([empty], out)
+    with pytest.raises(SchemaError, match=r"\[0, 1\]"):
+        evaluate([bad], out)
+    with pytest.raises(DataError, match="at least one file"):
+        evaluate([], out)
+    with pytest.raises(DataError, match="'site' or None"):
+        evaluate(two_files, out, by="hospital")
+    assert not out.exists()
+    assert evaluate([no_site], out, num_bootstrap=5).entries[0].num_sites == 0
