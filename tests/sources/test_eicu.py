@@ -56,7 +56,15 @@ EXAM = """physicalexamid,patientunitstayid,physicalexamoffset,physicalexampath,p
 1,1,5,notes/Progress Notes/Physical Exam/Physical Exam/Neurologic/GCS/Motor Score/6,6,6
 2,1,5,notes/Progress Notes/Physical Exam/Physical Exam/Pulmonary/Airway/intubated,intubated,intubated
 """
+MEDICATION = """medicationid,patientunitstayid,drugstartoffset,drugstopoffset,drugname,drughiclseqno,drugordercancelled,dosage
+1,1,5,100,ASPIRIN 81 MG,1820,No,81 3
+2,1,5,9000,,1820,No,
+3,1,4000,9000,HEPARIN,,No,
+4,1,5,100,HEPARIN,,Yes,
+5,1,5,100,,,No,
+"""
 TABLES = {
+    "medication.csv": MEDICATION,
     "patient.csv.gz": PATIENT,
     "lab.csv.gz": LAB,
     "vitalPeriodic.csv.gz": VITAL,
@@ -181,6 +189,20 @@ def test_vasoactive_rates_are_brought_to_the_weight_where_it_is_known(raw: Path)
     ]
     assert batch.events.sort("row")["text_value"].to_list() == ["8 mcg/min", "8 mcg/min", None, None, None]
     assert batch.quarantined.select("row", "reason").rows() == [(3, "no_rate")]
+
+
+def test_orders_have_a_drug_and_end_within_the_stay(raw: Path):
+    batch = _read(raw)[0]["medication"]
+    assert sorted(batch.events.select("row", "code").rows()) == [
+        (0, "MEDICATION_ORDER_END//HICL 1820//ASPIRIN 81 MG"),
+        (0, "MEDICATION_ORDER_START//HICL 1820//ASPIRIN 81 MG"),
+        (1, "MEDICATION_ORDER_START//HICL 1820"),
+    ]
+    assert dict(batch.quarantined.select("row", "reason").rows()) == {
+        2: "starts_after_the_stay",
+        3: "order_cancelled",
+        4: "no_drug",
+    }
 
 
 def test_ventilation_starts_and_ends_once(raw: Path):

@@ -61,7 +61,14 @@ PROCEDURES = """subject_id,hadm_id,seq_num,chartdate,icd_code,icd_version
 1,10,1,2150-01-20,3961,9
 1,10,2,2150-01-11,3961,9
 """
+ORDERS = """subject_id,hadm_id,starttime,stoptime,drug,dose_val_rx,dose_unit_rx
+1,10,2150-01-10 10:00:00,2150-01-11 10:00:00,Aspirin,81,mg
+1,10,2150-01-20 10:00:00,2150-01-25 10:00:00,Heparin,1-2,UNIT
+1,10,2150-01-12 10:00:00,2150-01-11 10:00:00,Heparin,1,UNIT
+1,10,2150-01-21 10:00:00,2150-01-25 10:00:00,Aspirin,81,mg
+"""
 TABLES = {
+    "hosp/prescriptions.csv": ORDERS,
     "hosp/patients.csv": PATIENTS,
     "hosp/admissions.csv.gz": ADMISSIONS,
     "icu/icustays.csv": STAYS,
@@ -150,6 +157,19 @@ def test_infusions_have_a_start_with_the_rate_and_an_end(raw: Path):
         (1, "INFUSION_START//225798//dose", 1.0),
     ]
     assert dict(batch.quarantined.select("row", "reason").rows()) == {2: "rewritten", 3: "ends_before_start"}
+
+
+def test_orders_planned_for_after_the_stay_did_not_happen(raw: Path):
+    (batch,) = (batch for batch in _read(raw)[0] if batch.table == "hosp/prescriptions")
+    assert sorted(batch.events.select("row", "code", "numeric_value", "text_value").rows()) == [
+        (0, "MEDICATION_ORDER_END//Aspirin", None, None),
+        (0, "MEDICATION_ORDER_START//Aspirin//mg", 81.0, None),
+        (1, "MEDICATION_ORDER_START//Heparin//UNIT", None, "1-2"),
+    ]
+    assert dict(batch.quarantined.select("row", "reason").rows()) == {
+        2: "stopped_before_start",
+        3: "starts_after_the_stay",
+    }
 
 
 def test_what_is_known_to_the_day_stands_at_its_end(raw: Path):

@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.casts import to_number
-from sojourn.sources.eicu.known import STAY, Known, at, events_of, join_stay
+from sojourn.sources.eicu.known import STAY, Known, at, died_in_unit, events_of, join_stay
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
 _MINUTES_A_YEAR = 525_960
@@ -60,21 +60,16 @@ def _number(code: str, time: pl.Expr, column: str) -> Emit:
 def _ends() -> list[Emit]:
     """End of the unit stay, of the hospital stay, and of life.
 
-    The two ends disagree by minutes to hours in about one stay of a hundred. For a death in the unit all three stand
-    at the unit's end, also where the hospital's status says otherwise; else the hospital stay ends no earlier than
-    the unit stay.
+    For a death in the unit all three stand at the unit's end, also where the hospital's status says otherwise.
     """
-    unit_end = pl.col("unitdischargeoffset").cast(pl.Int64, strict=False)
-    hospital_end = pl.max_horizontal(pl.col("hospitaldischargeoffset").cast(pl.Int64, strict=False), unit_end)
-    died_in_unit = (pl.col("unitdischargestatus") == "Expired").fill_null(value=False)
-    died = died_in_unit | (pl.col("hospitaldischargestatus") == "Expired").fill_null(value=False)
-    end = at(pl.when(died_in_unit).then(unit_end).otherwise(hospital_end))
+    died = died_in_unit() | (pl.col("hospitaldischargestatus") == "Expired").fill_null(value=False)
+    end = at("_end_minutes")
     alive = pl.when(pl.col("unitdischargestatus") == "Alive").then(pl.lit("ALIVE"))
     left = pl.when(pl.col("hospitaldischargestatus") == "Alive").then(pl.lit("ALIVE"))
     return [
         Emit(
-            pl.when(died_in_unit).then(pl.lit("ICU_DISCHARGE//DIED")).otherwise(code_of("ICU_DISCHARGE", alive)),
-            at(unit_end),
+            pl.when(died_in_unit()).then(pl.lit("ICU_DISCHARGE//DIED")).otherwise(code_of("ICU_DISCHARGE", alive)),
+            at("unitdischargeoffset"),
         ),
         Emit(
             pl.when(died)

@@ -40,7 +40,11 @@ def _infusiondrug(frame: pl.DataFrame, known: Known) -> Converted:
 
 
 def _medication(frame: pl.DataFrame, known: Known) -> Converted:
-    """Start and end of drug orders; the ingredient's HICL number comes before the hospital's own name of the drug."""
+    """Start and end of drug orders; the ingredient's HICL number comes before the hospital's own name of the drug.
+
+    Orders carry planned times: what was planned for after the stay did not happen.
+    """
+    frame = join_stay(frame, known)
     hicl = pl.format("HICL {}", pl.col("drughiclseqno").cast(pl.Int64, strict=False))
     name = label(pl.col("drugname"))
     drug = pl.coalesce(hicl, name)
@@ -49,11 +53,14 @@ def _medication(frame: pl.DataFrame, known: Known) -> Converted:
     stop = pl.col("drugstopoffset").cast(pl.Int64, strict=False)
     emits = [
         Emit(code_for("MEDICATION_ORDER_START", drug, detail), at(start), text=pl.col("dosage").cast(pl.String)),
-        Emit(code_for("MEDICATION_ORDER_END", drug, detail), at(stop), when=stop >= start),
+        Emit(code_for("MEDICATION_ORDER_END", drug, detail), at(stop), when=stop.is_between(start, "_end_minutes")),
     ]
-    return events_of(
-        frame, known, emits, [("order_cancelled", pl.col("drugordercancelled") == "Yes"), ("no_drug", drug.is_null())]
-    )
+    reject = [
+        ("order_cancelled", pl.col("drugordercancelled") == "Yes"),
+        ("no_drug", drug.is_null()),
+        ("starts_after_the_stay", start > pl.col("_end_minutes")),
+    ]
+    return events_of(frame, known, emits, reject)
 
 
 def _admissiondrug(frame: pl.DataFrame, known: Known) -> Converted:

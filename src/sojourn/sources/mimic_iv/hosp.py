@@ -95,8 +95,8 @@ def _emar(frame: pl.DataFrame, known: Known) -> Converted:
 
 
 def _prescriptions(frame: pl.DataFrame, known: Known) -> Converted:
-    """Start and end of drug orders, with the ordered dose."""
-    frame = measured(frame, None, "dose_val_rx")
+    """Start and end of drug orders, with the ordered dose; what was planned for after the stay did not happen."""
+    frame = join_stay(measured(frame, None, "dose_val_rx"), known)
     start, stop = to_time(pl.col("starttime")), to_time(pl.col("stoptime"))
     drug = label(pl.col("drug"))
     emits = [
@@ -107,9 +107,10 @@ def _prescriptions(frame: pl.DataFrame, known: Known) -> Converted:
             pl.col("_text"),
             pl.col("_bound"),
         ),
-        Emit(code_for("MEDICATION_ORDER_END", drug), stop),
+        Emit(code_for("MEDICATION_ORDER_END", drug), stop, when=~(stop > pl.col("_end")).fill_null(value=False)),
     ]
-    return events_of(frame, known, emits, [("stopped_before_start", stop < start)])
+    reject = [("stopped_before_start", stop < start), ("starts_after_the_stay", start > pl.col("_end"))]
+    return events_of(frame, known, emits, reject)
 
 
 def _omr(frame: pl.DataFrame, known: Known) -> Converted:
@@ -218,7 +219,7 @@ RECIPES = (
         "hosp/prescriptions",
         _prescriptions,
         ("subject_id", "starttime", "drug"),
-        ("stoptime", "dose_val_rx", "dose_unit_rx"),
+        ("hadm_id", "stoptime", "dose_val_rx", "dose_unit_rx"),
         "drug orders",
     ),
     Recipe(
