@@ -13,6 +13,12 @@ def relu(values: Floats) -> Floats:
     return np.maximum(values, np.float32(0))
 
 
+def clock_hour(s: State) -> Floats:
+    """Hour of the day, 0 to 24."""
+    hour: Floats = (s["clock"] / 60 + s["hours"]) % np.float32(24)
+    return hour
+
+
 def mean_pressure(s: State) -> Floats:
     """Mean arterial pressure, mmHg: a set point, less with vasoplegia and too little volume, more with vasopressor."""
     dose = s["vasopressor"]

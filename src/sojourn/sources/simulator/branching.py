@@ -14,9 +14,10 @@ from sojourn.sources.simulator.bedside import Bedside
 from sojourn.sources.simulator.charting import Chart
 from sojourn.sources.simulator.codes import unit_of
 from sojourn.sources.simulator.config import STEP_HOURS, SimulatorConfig, SiteConfig
-from sojourn.sources.simulator.dynamics import Actions, death_hazard, discharge_hazard, transition
+from sojourn.sources.simulator.dynamics import death_hazard, discharge_hazard, transition
 from sojourn.sources.simulator.state import Bools, Floats, State
 from sojourn.sources.simulator.trajectories import leave_icu
+from sojourn.sources.simulator.treatments import Actions
 
 LACTATE_LIMIT = 4.0
 _NEGLIGIBLE = 1e-3
@@ -106,7 +107,7 @@ class _Branches:
             leaves |= self._state["hours"] >= self._last_hours
             if step < _DAY:
                 self._measure(leaves)
-            self._leave(step, leaves, see)
+            self._leave(step, leaves)
             stay_on = ~leaves & (self._alive > _NEGLIGIBLE)
             self._keep(stay_on)
             done = transition(self._state, Bedside(self._state), self._site.practice, self._rng)
@@ -129,12 +130,12 @@ class _Branches:
             if limit is None or step < limit:
                 self._values[self._row[name], self._branch] += self._alive * dies
 
-    def _leave(self, step: int, leaves: Bools, see: Bedside) -> None:
+    def _leave(self, step: int, leaves: Bools) -> None:
         """Add what the ward does to those who leave within the horizon of death."""
         if step >= 2 * _DAY or not leaves.any():
             return
         gone = self._state.keep(leaves)
-        ward = leave_icu(gone, Bedside(gone), self._rng)
+        ward = leave_icu(gone, self._rng)
         left = (step + self._rng.random(len(gone), np.float32)) * STEP_HOURS
         for name, horizon in (("death_24h", 24.0), ("death_48h", 48.0)):
             hours = np.minimum(ward.hours, np.maximum(horizon - left, 0.0))

@@ -9,7 +9,7 @@ import polars as pl
 from sojourn.sources.records import as_codes
 from sojourn.sources.simulator.catalogue import CONCEPTS, TYPE_OF_KIND, UNIT_OF_KIND, UNITS, Unit
 from sojourn.sources.simulator.config import SiteConfig
-from sojourn.sources.simulator.dynamics import Actions
+from sojourn.sources.simulator.treatments import Actions
 
 MEASURED = (*CONCEPTS, "bedside_glucose")
 """Series that have a code of their own: every concept, and glucose by the bedside device."""

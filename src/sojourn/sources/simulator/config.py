@@ -176,9 +176,3 @@ class SimulatorConfig(_Settings):
                 msg = f"truth.{field} must be a multiple of {STEP_HOURS} h; got {hours}."
                 raise ValueError(msg)
         return self
-
-    @property
-    def truth_sites(self) -> tuple[SiteConfig, ...]:
-        """The sites whose truth is written."""
-        chosen = self.truth.sites if self.truth.sites is not None else (self.sites[-1].name,)
-        return tuple(site for site in self.sites if site.name in chosen)

@@ -1,30 +1,15 @@
-"""How the state moves: organs, pools, treatments and the hazards of death and discharge, over one step of the grid."""
-
-from typing import NamedTuple
+"""How the state moves over one step of the grid: organs, pools, shocks, and the hazards of death and discharge."""
 
 import numpy as np
 
-from sojourn.sources.simulator.bedside import Bedside, is_unstable, relu, urine_rate
+from sojourn.sources.simulator.bedside import Bedside, clock_hour, is_unstable, relu
 from sojourn.sources.simulator.config import STEP_HOURS, Practice
-from sojourn.sources.simulator.state import DEVIATION_ROWS, DEVIATIONS, Bools, Floats, State
+from sojourn.sources.simulator.state import DEVIATION_ROWS, DEVIATIONS, Floats, State
+from sojourn.sources.simulator.treatments import Actions, treat
 
 _SD = np.array([sd for sd, _ in DEVIATIONS.values()], np.float32)[:, None]
 _KEEP = np.exp(-STEP_HOURS / np.array([tau for _, tau in DEVIATIONS.values()], np.float32))[:, None]
 _KICK = _SD * np.sqrt(1 - _KEEP**2)
-
-
-class Actions(NamedTuple):
-    """What the team did in one step, per stay; starts and ends are charted."""
-
-    vasopressor_start: Bools
-    vasopressor_end: Bools
-    ventilation_start: Bools
-    ventilation_end: Bools
-    rrt_start: Bools
-    rrt_end: Bools
-    antibiotic_start: Bools
-    fluids: Bools
-    red_cells: Bools
 
 
 def severity(s: State, see: Bedside) -> Floats:
@@ -68,78 +53,17 @@ def ward_hazard(s: State, see: Bedside) -> Floats:
     return value
 
 
-def clock_hour(s: State) -> Floats:
-    """Hour of the day, 0 to 24."""
-    hour: Floats = (s["clock"] / 60 + s["hours"]) % np.float32(24)
-    return hour
-
-
 def transition(s: State, see: Bedside, practice: Practice, rng: np.random.Generator) -> Actions:
     """Move `s` in place by one step, given that no stay ends in it; `see` is the bedside view at its beginning."""
     u = rng.random((13, len(s)), np.float32)
     z = rng.standard_normal((12 + len(DEVIATIONS), len(s)), np.float32)
-    actions = _treat(s, see, practice, u)
+    actions = treat(s, see, practice, u)
     _shocks(s, u[9:], z[7:10])
     _organs(s, see, z[:7])
     _pools(s, see, z[10:12], actions)
     s.matrix[DEVIATION_ROWS] = _KEEP * s.matrix[DEVIATION_ROWS] + _KICK * z[12:]
     s["hours"] += STEP_HOURS
     return actions
-
-
-def _chance(log_odds: Floats) -> Floats:
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def _treat(s: State, see: Bedside, practice: Practice, u: Floats) -> Actions:
-    """The team's decisions from what it sees and from how it is inclined."""
-    hour = clock_hour(s)
-    daytime = (hour >= 8) & (hour < 18)
-    on_vaso, on_vent, on_rrt = s["vasopressor"] > 0, s["ventilated"] > 0, s["rrt"] > 0
-    low = (practice.map_threshold - see.map) / 2.5
-    start_vaso = ~on_vaso & (u[0] < 0.75 * _chance(low - 3.2 + 0.5 * s["clinician"] + 0.8 * (s["volume"] > 0.3)))
-    end_vaso = on_vaso & (s["vasopressor"] < 0.035) & (see.map > 70) & (u[0] < 0.35)
-    dose = np.clip(s["vasopressor"] * np.exp(np.clip((67.0 - see.map) * 0.04, -0.35, 0.4)), 0.02, 1.5)
-    s["vasopressor"] = np.where(start_vaso, 0.06 + 0.05 * relu(low) / 2, np.where(on_vaso & ~end_vaso, dose, 0.0))
-    s["vasopressor_hours"] = np.where(s["vasopressor"] > 0, s["vasopressor_hours"] + STEP_HOURS, 0.0)
-
-    short = (
-        relu(190 - see.pf) / 26
-        + relu(see.resp_rate - 26) / 4
-        + relu(7.25 - see.ph) / 0.04
-        + relu(s["neuro"] - 2.0) / 0.4
-    )
-    arrives = (s["arrives_ventilated"] > 0) & (s["hours"] == 0)
-    start_vent = ~on_vent & (
-        arrives | (u[1] < 0.5 * _chance(1.5 * short - 8.0 + practice.intubation + 0.3 * s["clinician"]))
-    )
-    ready = (see.pf > 190) & (s["neuro"] < 1.7) & (s["cardio"] < 2.2) & (s["ventilated_hours"] > 5)
-    end_vent = on_vent & ready & (u[1] < np.where(daytime, 0.05, 0.012))
-    s["ventilated"] = (on_vent & ~end_vent) | start_vent
-    s["ventilated_hours"] = np.where(s["ventilated"] > 0, s["ventilated_hours"] + STEP_HOURS, 0.0)
-
-    need = (
-        2.0 * (s["renal"] - 2.4)
-        + 0.4 * (s["creatinine"] - 3.0)
-        + relu(7.22 - see.ph) / 0.05
-        + relu(14.0 - urine_rate(s)) / 6
-    )
-    start_rrt = ~on_rrt & (
-        u[2] < 0.06 * _chance(need - 2.0 + practice.rrt + 0.3 * s["clinician"]) * np.where(daytime, 1.5, 0.7)
-    )
-    end_rrt = on_rrt & (s["renal"] < 1.7) & (s["rrt_hours"] > 24) & (u[2] < 0.03)
-    s["rrt"] = (on_rrt & ~end_rrt) | start_rrt
-    s["rrt_hours"] = np.where(s["rrt"] > 0, s["rrt_hours"] + STEP_HOURS, 0.0)
-
-    suspicion = 1.5 * s["inflammation"] - 4.9 + practice.antibiotics + 0.3 * s["clinician"] + 0.4 * (s["kind"] == 2)
-    start_abx = (s["antibiotic"] == 0) & (u[3] < 0.5 * _chance(suspicion))
-    # a new course is judged afresh, so an unsuited one can be corrected after cultures
-    s["antibiotic"] = np.where(start_abx, 1.0, s["antibiotic"] * (u[4] > 0.5 * STEP_HOURS / 72))
-    dry = _chance(low * 0.8 - 1.6 - 1.5 * s["volume"] + 1.2 * (s["log_lactate"] - 0.7))
-    fluids = u[5] < 0.2 * dry
-    s["volume"] += 0.4 * fluids
-    red_cells = (u[6] < 0.15) & (s["hemoglobin"] < 7.2)
-    return Actions(start_vaso, end_vaso, start_vent, end_vent, start_rrt, end_rrt, start_abx, fluids, red_cells)
 
 
 def _shocks(s: State, u: Floats, z: Floats) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import ValidationError
 
 from sojourn.errors import ConfigError
 from sojourn.files import atomic_file
@@ -161,7 +160,7 @@ def load_config(raw: Path) -> SimulatorConfig:
             msg = f"{path} must hold a mapping of settings; got {type(content).__name__}."
             raise ConfigError(msg)
         return SimulatorConfig.model_validate(_with_sites(content))
-    except (ValidationError, yaml.YAMLError, TypeError) as error:
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         msg = f"{path} must hold valid simulator settings. {error}"
         raise ConfigError(msg) from error
 

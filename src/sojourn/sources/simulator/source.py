@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from sojourn.errors import ConfigError
+from sojourn.files import read_json
 from sojourn.sources.records import EVENT_SCHEMA, QUARANTINE_SCHEMA, SourceBatch
 from sojourn.sources.simulator.codes import describe
 from sojourn.sources.simulator.config import SimulatorConfig, SiteConfig
@@ -28,7 +29,6 @@ class Simulator:
 
     def __init__(self) -> None:
         self._raw: Path | None = None
-        self._site: str | None = None
 
     def read(self, raw: Path, *, site: str | None = None, warn: Callable[[str], None]) -> Iterator[SourceBatch]:
         """Yield the charted records; `site` keeps one hospital of the configuration.
@@ -38,7 +38,7 @@ class Simulator:
         ConfigError
             If the configuration has no site of that name, or is not valid.
         """
-        self._raw, self._site = raw, site
+        self._raw = raw
         config = load_config(raw)
         row = 0
         for hospital in _chosen(config, site):
@@ -55,9 +55,17 @@ class Simulator:
         return describe(load_config(raw).sites)
 
     def finish(self, out: Path) -> None:
-        """Write ``truth/states.parquet`` and ``truth/risks.parquet`` into `out`, as `TruthConfig` says."""
+        """Write ``truth/states.parquet`` and ``truth/risks.parquet`` into `out`, as `TruthConfig` says,
+        for hospitals that are in the data set `out`."""
         assert self._raw is not None, "finish follows read or codes"
-        write_truth(load_config(self._raw), out / "truth")
+        config = load_config(self._raw)
+        # which hospitals were read is in the data set, also when an earlier, interrupted call read them
+        read = read_json(out / "metadata" / "ingest.json")["sites"]
+        sites = [site for site in config.sites if site.name in read]
+        named = config.truth.sites
+        chosen = sites[-1:] if named is None else [site for site in sites if site.name in named]
+        if chosen:
+            write_truth(config, chosen, out / "truth")
 
 
 def _chosen(config: SimulatorConfig, site: str | None) -> tuple[SiteConfig, ...]:

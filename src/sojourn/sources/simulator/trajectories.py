@@ -1,7 +1,7 @@
 """Whole stays: the state of a chunk of stays on the grid from ICU admission to its end, and how each one ended."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,6 @@ import numpy.typing as npt
 from sojourn.sources.simulator.bedside import Bedside
 from sojourn.sources.simulator.config import STEP_HOURS, SimulatorConfig, SiteConfig
 from sojourn.sources.simulator.dynamics import (
-    Actions,
     death_hazard,
     discharge_hazard,
     transition,
@@ -17,6 +16,7 @@ from sojourn.sources.simulator.dynamics import (
 )
 from sojourn.sources.simulator.patients import admit
 from sojourn.sources.simulator.state import Bools, Floats, State
+from sojourn.sources.simulator.treatments import Actions
 
 STEP_MINUTES = int(STEP_HOURS * 60)
 PHYSIOLOGY, CHARTING, BRANCHES = 0, 1, 2
@@ -69,10 +69,10 @@ def num_chunks(config: SimulatorConfig, site: SiteConfig) -> int:
     return -(-site.num_stays // config.chunk_stays)
 
 
-def leave_icu(state: State, see: Bedside, rng: np.random.Generator) -> WardStay:
+def leave_icu(state: State, rng: np.random.Generator) -> WardStay:
     """Draw the time on the ward, and the hazard there, of stays that leave the ICU alive."""
     hours = np.exp(4.3 + 0.15 * np.clip(state["frailty"], -2, 3) + 0.7 * rng.standard_normal(len(state), np.float32))
-    return WardStay(np.clip(hours, 6, 1500), ward_hazard(state, see))
+    return WardStay(np.clip(hours, 6, 1500), ward_hazard(state, Bedside(state)))
 
 
 def simulate_chunk(config: SimulatorConfig, site: SiteConfig, chunk: int) -> Stays:
@@ -80,54 +80,86 @@ def simulate_chunk(config: SimulatorConfig, site: SiteConfig, chunk: int) -> Sta
     rng = random_stream(config, site, chunk, PHYSIOLOGY)
     num = min(config.chunk_stays, site.num_stays - chunk * config.chunk_stays)
     state, who = admit(num, site.case_mix, rng), np.arange(num, dtype=np.int32)
-    end_minute, leave_minute = np.zeros(num, np.int32), np.zeros(num, np.int64)
-    died, died_on_ward = np.zeros(num, bool), np.zeros(num, bool)
+    record, endings = _Record(), _Endings(num)
     last_step = int(config.max_stay_days * 24 / STEP_HOURS) - 1
-    states: list[Floats] = []
-    columns: list[tuple[npt.NDArray[np.int32], Bools, npt.NDArray[np.int32]]] = []
-    actions: list[Actions] = []
     for step in range(last_step + 1):
         see = Bedside(state)
         u = rng.random((3, len(state)), np.float32)
         dies = u[0] < 1 - np.exp(-STEP_HOURS * death_hazard(state, see))
-        leaves = ~dies & (u[1] < 1 - np.exp(-STEP_HOURS * discharge_hazard(state, see, site.practice)))
+        leaves = u[1] < 1 - np.exp(-STEP_HOURS * discharge_hazard(state, see, site.practice))
         ends = dies | leaves | (step == last_step)
         minute = 1 + np.minimum((u[2] * STEP_MINUTES).astype(np.int32), STEP_MINUTES - 1)
-        states.append(state.matrix.copy())
-        columns.append((who, ends, minute))
+        before = state
         if ends.any():
-            gone = who[ends]
-            died[gone] = dies[ends]
-            end_minute[gone] = step * STEP_MINUTES + minute[ends]
-            _leave(state.keep(ends), rng, gone, end_minute, leave_minute, died, died_on_ward)
-            state, who = state.keep(~ends), who[~ends]
+            endings.add(who[ends], state.keep(ends), step * STEP_MINUTES + minute[ends], dies[ends], rng)
+            state = state.keep(~ends)
             see = Bedside(state)
+        else:
+            before = State(state.matrix.copy())
         done = transition(state, see, site.practice, rng)
-        actions.append(_spread(done, ends))
+        record.add(before, who, ends, minute, _spread(done, ends))
+        who = who[~ends]
         if not len(state):
             break
-    stay, is_last, action_minute = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    step_of = np.repeat(np.arange(len(columns), dtype=np.int32), [len(part[0]) for part in columns])
-    joined = Actions(*(np.concatenate(parts) for parts in zip(*actions, strict=True)))
-    return Stays(State(np.concatenate(states, axis=1)), stay, step_of, is_last, joined, action_minute,
-                 end_minute, died, leave_minute, died_on_ward)  # fmt: skip
+    return record.stays(endings)
 
 
-def _leave(
-    state: State,
-    rng: np.random.Generator,
-    gone: npt.NDArray[np.int32],
-    end_minute: npt.NDArray[np.int32],
-    leave_minute: npt.NDArray[np.int64],
-    died: Bools,
-    died_on_ward: Bools,
-) -> None:
-    """Follow the stays `gone` that end in this step to the end of their time in hospital."""
-    ward = leave_icu(state, Bedside(state), rng)
-    to_death = rng.exponential(size=len(gone)) / ward.hazard
-    minutes = np.maximum(1, (60 * np.minimum(ward.hours, to_death)).astype(np.int64))
-    leave_minute[gone] = end_minute[gone] + np.where(died[gone], 0, minutes)
-    died_on_ward[gone] = ~died[gone] & (to_death < ward.hours)
+class _Record:
+    """What is kept of every step."""
+
+    def __init__(self) -> None:
+        self._states: list[Floats] = []
+        self._columns: list[tuple[npt.NDArray[Any], ...]] = []
+
+    def add(
+        self, state: State, who: npt.NDArray[np.int32], ends: Bools, minute: npt.NDArray[np.int32], actions: Actions
+    ) -> None:
+        step = np.full(len(who), len(self._states), np.int32)
+        self._states.append(state.matrix)
+        self._columns.append((who, step, ends, minute, *actions))
+
+    def stays(self, endings: "_Endings") -> Stays:
+        stay, step, ends, minute, *actions = (np.concatenate(parts) for parts in zip(*self._columns, strict=True))
+        state = State(np.concatenate(self._states, axis=1))
+        return Stays(
+            state=state,
+            stay=stay,
+            step=step,
+            is_last=ends,
+            actions=Actions(*actions),
+            action_minute=minute,
+            end_minute=endings.end_minute,
+            died=endings.died,
+            leave_minute=endings.leave_minute,
+            died_on_ward=endings.died_on_ward,
+        )
+
+
+class _Endings:
+    """How the stays of a chunk ended, as far as they have."""
+
+    def __init__(self, num: int) -> None:
+        self.end_minute = np.zeros(num, np.int32)
+        self.leave_minute = np.zeros(num, np.int64)
+        self.died = np.zeros(num, bool)
+        self.died_on_ward = np.zeros(num, bool)
+
+    def add(
+        self,
+        who: npt.NDArray[np.int32],
+        state: State,
+        minute: npt.NDArray[np.int32],
+        dies: Bools,
+        rng: np.random.Generator,
+    ) -> None:
+        """Follow the stays `who`, which leave the ICU at `minute`, to the end of their time in hospital."""
+        ward = leave_icu(state, rng)
+        to_death = rng.exponential(size=len(who)) / ward.hazard
+        minutes = np.maximum(1, (60 * np.minimum(ward.hours, to_death)).astype(np.int64))
+        self.end_minute[who] = minute
+        self.died[who] = dies
+        self.leave_minute[who] = minute + np.where(dies, 0, minutes)
+        self.died_on_ward[who] = ~dies & (to_death < ward.hours)
 
 
 def _spread(actions: Actions, ends: Bools) -> Actions:

@@ -1,6 +1,6 @@
 """The truth beside the data: latent states on a grid, and the true risk of each task at each prediction time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +26,20 @@ from sojourn.sources.simulator.trajectories import (
 )
 from sojourn.sources.simulator.writing import FIRST_YEAR, admission_times, chart_chunk, subject_ids
 
+_Maker = Callable[[SimulatorConfig, SiteConfig, int], pl.DataFrame]
 _RUNNING = {"vasopressor_start": "vasopressor", "ventilation_start": "ventilated", "rrt_start": "rrt"}
 
 
-def write_truth(config: SimulatorConfig, out: Path) -> None:
-    """Write ``states.parquet`` and ``risks.parquet`` into the folder `out`, as `config.truth` asks.
+def write_truth(config: SimulatorConfig, sites: Sequence[SiteConfig], out: Path) -> None:
+    """Write ``states.parquet`` and ``risks.parquet`` of some sites into the folder `out`, as `config.truth` asks.
 
     The chosen stays are simulated once more: the same seed gives the same stays.
     """
     truth = config.truth
     if truth.states:
-        _write(config, out / "states.parquet", chunk_states, "true states")
+        _write(config, sites, out / "states.parquet", chunk_states, "true states")
     if truth.risks:
-        _write(config, out / "risks.parquet", chunk_risks, "true risks")
+        _write(config, sites, out / "risks.parquet", chunk_risks, "true risks")
 
 
 def chunk_states(config: SimulatorConfig, site: SiteConfig, chunk: int) -> pl.DataFrame:
@@ -95,13 +96,11 @@ def chunk_risks(config: SimulatorConfig, site: SiteConfig, chunk: int) -> pl.Dat
     return pl.concat(parts).rename({"time": "prediction_time"}).sort("subject_id", "prediction_time", "task")
 
 
-def _write(
-    config: SimulatorConfig, path: Path, make: Callable[[SimulatorConfig, SiteConfig, int], pl.DataFrame], title: str
-) -> None:
+def _write(config: SimulatorConfig, sites: Sequence[SiteConfig], path: Path, make: _Maker, title: str) -> None:
     """Write one table chunk by chunk."""
     jobs = [
         (site, chunk)
-        for site in config.truth_sites
+        for site in sites
         for chunk in range(min(num_chunks(config, site), -(-config.truth.max_stays // config.chunk_stays)))
     ]
     with atomic_file(path) as part, progress_bar(title, len(jobs)) as bar:

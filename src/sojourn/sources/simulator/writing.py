@@ -8,8 +8,8 @@ from sojourn.sources.simulator.catalogue import CONCEPTS, TYPE_OF_KIND, UNIT_OF_
 from sojourn.sources.simulator.charting import Chart, Charted, join, rows
 from sojourn.sources.simulator.codes import MEASURED, CodeBook, code_book, concept_of, unit_of
 from sojourn.sources.simulator.config import SimulatorConfig, SiteConfig
-from sojourn.sources.simulator.dynamics import Actions
 from sojourn.sources.simulator.trajectories import CHARTING, STEP_MINUTES, Stays, random_stream
+from sojourn.sources.simulator.treatments import Actions
 
 FIRST_YEAR = np.datetime64("2100-01-01T00:00", "m")
 _STATIC = np.iinfo(np.int64).min
