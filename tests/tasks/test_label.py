@@ -11,12 +11,20 @@ from task_records import Row
 
 from sojourn.errors import DataError, TaskError
 from sojourn.events.build import build_store
-from sojourn.tasks.definitions import builtin_tasks
 from sojourn.tasks.files import read_labels
 from sojourn.tasks.label import label
 from sojourn.tasks.outcomes import derive_outcomes
 
 WriteMeds = Callable[..., Path]
+TASKS = [
+    "icu-death",
+    "death-24h",
+    "death-48h",
+    "vasopressor-24h",
+    "lactate-gt-4-24h",
+    "sepsis-6h",
+    "in-hospital-death-48h",
+]
 
 
 def icu_records(first: int, num_subjects: int) -> list[Row]:
@@ -60,7 +68,7 @@ def test_a_data_set_and_its_store_give_the_same_labels(dataset: Path, tmp_path: 
     store = tmp_path / "store"
     build_store(store, [dataset], derive=derive_outcomes)
     num_labels = 0
-    for task in builtin_tasks():
+    for task in TASKS:
         from_meds = label(task, dataset, tmp_path / "a.parquet")
         from_store = label(task, store, tmp_path / "b.parquet")
         a, b = read_labels(tmp_path / "a.parquet"), read_labels(tmp_path / "b.parquet")
@@ -119,3 +127,21 @@ def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_task_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="one of icu-death"):
         label("no-such-task", dataset, tmp_path / "l.parquet")
+
+
+@pytest.mark.parametrize("kind", ["dataset", "store"])
+@pytest.mark.parametrize("task", ["rrt-24h", "creatinine-1.5x-24h", "hypotension-24h"])
+def test_what_nobody_records_is_not_labelled_as_absent(dataset: Path, tmp_path: Path, task: str, kind: str) -> None:
+    place = dataset
+    if kind == "store":
+        place = tmp_path / "store"
+        build_store(place, [dataset], derive=derive_outcomes)
+    with pytest.raises(TaskError, match="none of the codes CONCEPT//"):
+        label(task, place, tmp_path / "l.parquet")
+
+
+def test_sepsis_needs_a_source_that_brings_it(write_meds: WriteMeds, tmp_path: Path) -> None:
+    folder = write_meds([(1, 0, "ICU_ADMISSION//A"), (1, 60, "ICU_DISCHARGE//ALIVE")])
+    with pytest.raises(TaskError, match="none of the codes OUTCOME//sepsis"):
+        label("sepsis-6h", folder, tmp_path / "l.parquet")
+    label("death-24h", folder, tmp_path / "l.parquet")  # that nobody died is possible

@@ -10,7 +10,8 @@ from sojourn.errors import TaskError
 from sojourn.tasks.cohort import Attrition, label_events, needed_roots
 from sojourn.tasks.definitions import Task, get_task
 from sojourn.tasks.files import write_labels
-from sojourn.tasks.reading import is_store, iterate_records
+from sojourn.tasks.outcomes import EventOutcome, matching_codes
+from sojourn.tasks.reading import codes_of, is_store, iterate_records
 
 __all__ = ["LabelReport", "label"]
 
@@ -59,7 +60,8 @@ def label(task: str, dataset: Path, out: Path) -> LabelReport:
     Raises
     ------
     TaskError
-        If there is no such task, or the ACES file cannot be used.
+        If there is no such task, the ACES file cannot be used, or the data hold nothing that could show the outcome:
+        where nobody measures lactate, "no lactate above 4" is not known.
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
     """
@@ -86,6 +88,7 @@ def label(task: str, dataset: Path, out: Path) -> LabelReport:
 
 def _label_builtin(task: Task, dataset: Path) -> tuple[pl.DataFrame, list[Attrition], dict[str, Any]]:
     """Labels of a built-in task over all parts of a data set."""
+    _check_observable(task, dataset)
     roots = needed_roots(task)
     parts = [label_events(records, task) for records in iterate_records(dataset, roots)]
     labels = pl.concat([part for part, _ in parts]).sort("subject_id", "prediction_time")
@@ -103,3 +106,18 @@ def _label_builtin(task: Task, dataset: Path) -> tuple[pl.DataFrame, list[Attrit
         "at": task.at.model_dump(mode="json"),
     }
     return labels, attrition, described
+
+
+def _check_observable(task: Task, dataset: Path) -> None:
+    """Refuse a task whose outcome the data set cannot show; that nobody died in it is possible."""
+    codes = list(codes_of(dataset))
+    for outcome in task.definitions():
+        if isinstance(outcome, EventOutcome):
+            continue
+        roots = outcome.evidence()
+        if not matching_codes(codes, [*roots, outcome.code]):
+            msg = (
+                f"dataset must record what task {task.name} predicts; {dataset} has none of the codes "
+                f"{', '.join(roots or [outcome.code])}. Choose another task or map its local codes to these concepts."
+            )
+            raise TaskError(msg)

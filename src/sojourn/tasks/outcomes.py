@@ -14,6 +14,7 @@ from sojourn.errors import TaskError
 __all__ = [
     "FOLLOW_UP_END",
     "OUTCOME_PREFIX",
+    "EventOutcome",
     "Outcome",
     "StartOutcome",
     "derive_outcomes",
@@ -66,6 +67,10 @@ class _Definition(BaseModel):
     def roots(self) -> list[str]:
         """The codes that the definition reads, each standing for all codes below it."""
         return []
+
+    def evidence(self) -> list[str]:
+        """The codes without which the outcome cannot be seen."""
+        return self.roots()
 
     def times(self, events: pl.DataFrame) -> pl.DataFrame:
         """`subject_id, time` of the outcome in timed events that hold only codes below `roots()`."""
@@ -129,6 +134,9 @@ class RiseOutcome(_Definition):
 
     def roots(self) -> list[str]:
         return [*self.codes, *self.since]
+
+    def evidence(self) -> list[str]:
+        return self.codes
 
     def times(self, events: pl.DataFrame) -> pl.DataFrame:
         is_value = pl.col("code").is_in(matching_codes(events["code"].unique().to_list(), self.codes))

@@ -13,7 +13,7 @@ from sojourn.events.store import MANIFEST, EventStore
 from sojourn.tasks.cohort import Records
 from sojourn.tasks.outcomes import OUTCOME_PREFIX, derive_outcomes, matching_codes
 
-__all__ = ["is_store", "iterate_records", "mapped_events"]
+__all__ = ["codes_of", "is_store", "iterate_records", "mapped_events"]
 
 _COLUMNS = ["subject_id", "time", "code", "numeric_value"]
 
@@ -38,6 +38,20 @@ def iterate_records(dataset: Path, roots: Sequence[str]) -> Iterator[Records]:
         table = meds.read_codes(dataset)
         for _, shard in meds.iterate_shards(dataset):
             yield _meds_records(mapped_events(shard, table), table, roots)
+
+
+def codes_of(dataset: Path) -> set[str]:
+    """Every code that a data set or store lists, shared concepts in place of the local codes that map to them."""
+    if is_store(dataset):
+        return set(EventStore.open(dataset).vocabulary["code"])
+    table = meds.read_codes(dataset)
+    if table.is_empty():
+        seen = [
+            shard.select(pl.col("code").cast(pl.String).unique()).collect() for _, shard in meds.iterate_shards(dataset)
+        ]
+        return set(pl.concat(seen)["code"])
+    shared = pl.when(pl.col("concept").is_null()).then("code").otherwise("CONCEPT//" + pl.col("concept"))
+    return set(table.select(shared).to_series())
 
 
 def mapped_events(shard: pl.LazyFrame, table: pl.DataFrame) -> pl.DataFrame:
