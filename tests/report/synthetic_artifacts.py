@@ -166,6 +166,7 @@ def _entry(
         "method": method,
         "file": f"{method}.parquet",
         "group": group,
+        "intervals": "sites and subjects" if group == "overall" else "subjects",
         "num_predictions": size,
         "num_subjects": size // 3,
         "prevalence": prevalence,

@@ -25,6 +25,23 @@ def test_same_task_and_method_in_two_evaluations_are_told_apart(tmp_path: Path) 
     assert [entry.task for entry in read_run(tmp_path).entries] == ["death · north", "rrt", "death · south"]
 
 
+def test_two_files_of_one_method_are_told_apart(tmp_path: Path) -> None:
+    same = {"task": "death", "method": "lightgbm"}
+    write_evaluation(tmp_path, "e", {**same, "file": "local.parquet"}, {**same, "file": "network.parquet"})
+    entries = read_run(tmp_path).entries
+    assert [entry.method for entry in entries] == ["lightgbm local", "lightgbm network"]
+    assert [look(entry.method).label for entry in entries] == ["LightGBM (local)", "LightGBM (network)"]
+
+
+def test_evaluations_may_lie_in_folders_of_their_own(tmp_path: Path) -> None:
+    entry = {"task": "death", "method": "query"}
+    for name in ("north", "south"):
+        folder = tmp_path / "artifacts" / "evaluation" / name
+        folder.mkdir(parents=True)
+        (folder / "evaluation.json").write_text(json.dumps({"entries": [entry]}))
+    assert [entry.task for entry in read_run(tmp_path).entries] == ["death · north", "death · south"]
+
+
 def test_metrics_may_be_bare_or_without_bounds(tmp_path: Path) -> None:
     metrics = {"auroc": 0.8, "brier": {"value": 0.1, "lower": None}, "log_loss": None}
     write_evaluation(tmp_path, "e", {"task": "death", "method": "query", "metrics": metrics})

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +50,10 @@ class Entry:
     prevalence: float
     metrics: Mapping[str, Estimate]
     reliability: tuple[Bin, ...]
+    file: str = ""
+    """Name of the prediction file."""
+    intervals: str = ""
+    """What the bootstrap drew, such as `subjects`; empty where it is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +131,9 @@ def read_run(run: Path) -> RunFolder:
         )
         raise RunError(msg)
     problems: list[str] = []
-    files = sorted((artifacts / "evaluation").glob("*.json"))
-    evaluations = [(path.stem, _mapping_file(path, run, problems)) for path in files]
+    folder = artifacts / "evaluation"
+    files = {_evaluation_name(path, folder): path for path in sorted(folder.rglob("*.json"))}
+    evaluations = [(name, _mapping_file(path, run, problems)) for name, path in files.items()]
     return RunFolder(
         name=run.resolve().name,
         settings=_settings(run / "run.yaml", problems),
@@ -220,6 +225,8 @@ def _entries(stem: str, content: Mapping[str, Any]) -> Iterator[Entry]:
             prevalence=number(entry.get("prevalence")),
             metrics={str(k): _estimate(v) for k, v in as_mapping(entry.get("metrics")).items()},
             reliability=tuple(_bin(as_mapping(b)) for b in as_list(entry.get("reliability"))),
+            file=str(entry.get("file") or ""),
+            intervals=str(entry.get("intervals") or ""),
         )
 
 
@@ -237,17 +244,31 @@ def _bin(value: Mapping[str, Any]) -> Bin:
 
 
 def _distinct(entries: list[Entry]) -> tuple[Entry, ...]:
-    """Tell apart the same task, method and group in several evaluations by adding the evaluation's name to the task."""
-    seen: dict[tuple[str, str, str], str] = {}
-    doubled = set()
-    for entry in entries:
-        first = seen.setdefault((entry.task, entry.method, entry.group), entry.evaluation)
-        if first != entry.evaluation:
-            doubled.add(entry.task)
-    return tuple(_renamed(entry) if entry.task in doubled else entry for entry in entries)
+    """Tell apart what has the same task, method and group.
+
+    Two prediction files of one evaluation get the file's name added to their method; two evaluations get their name
+    added to the task.
+    """
+    methods = _doubled(entries, lambda e: (e.evaluation, e.task, e.method, e.group), lambda e: e.file)
+    entries = [
+        replace(e, method=f"{e.method} {e.file.removesuffix('.parquet')}")
+        if (e.evaluation, e.task, e.method) in methods
+        else e
+        for e in entries
+    ]
+    tasks = {key[0] for key in _doubled(entries, lambda e: (e.task, e.method, e.group), lambda e: e.evaluation)}
+    return tuple(replace(e, task=f"{e.task} · {e.evaluation}") if e.task in tasks else e for e in entries)
 
 
-def _renamed(entry: Entry) -> Entry:
-    """The entry with the evaluation's name in its task."""
-    values = {name: getattr(entry, name) for name in Entry.__slots__}
-    return Entry(**{**values, "task": f"{entry.task} · {entry.evaluation}"})
+def _doubled(
+    entries: list[Entry], key: Callable[[Entry], tuple[str, ...]], source: Callable[[Entry], str]
+) -> set[tuple[str, ...]]:
+    """Keys, less their group, that come from more than one source."""
+    first: dict[tuple[str, ...], str] = {}
+    return {key(e)[:-1] for e in entries if first.setdefault(key(e), source(e)) != source(e)}
+
+
+def _evaluation_name(path: Path, folder: Path) -> str:
+    """Name of an evaluation: of its file or, for `evaluation.json` in a folder of its own, of that folder."""
+    is_in_own_folder = path.stem == "evaluation" and path.parent != folder
+    return path.parent.relative_to(folder).as_posix() if is_in_own_folder else path.relative_to(folder).stem

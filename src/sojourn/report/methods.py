@@ -1,5 +1,6 @@
 """The methods that a report compares: what they are called in words, how they are drawn, in what order they stand."""
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -65,9 +66,7 @@ def _rest(name: str, pattern: str, found: Look) -> str:
         "regression",
         "risk",
     }
-    words = [
-        w for w in name.replace("-", "_").replace("/", "_").split("_") if w and pattern not in w and w not in known
-    ]
+    words = [w for w in re.split(r"[-_/\s]+", name) if w and pattern not in w and w not in known]
     return " ".join(words)
 
 

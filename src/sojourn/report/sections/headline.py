@@ -97,9 +97,10 @@ def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> Table:
     start = ("Outcome", "Predictions", "Prevalence", "Sojourn AUROC", "LightGBM AUROC")
     header = (*start, *ceiling, "Expected: observed", "Remark")
     rows = tuple(_row(entries, task, group, has_ceiling=has_ceiling) for task in tasks)
-    where = "all evaluated hospitals together" if group == OVERALL else f"hospital {group}"
+    together = "at all evaluated hospitals together" if sites_of(entries) else "over all predictions"
+    where = together if group == OVERALL else f"at hospital {group}"
     caption = (
-        f"Zero-shot risks at {where}, with 95 % intervals. “Misses” marks an AUROC below LightGBM's or an "
+        f"Zero-shot risks {where}, with 95 % intervals. “Misses” marks an AUROC below LightGBM's or an "
         f"expected:observed outside {EXPECTED_OBSERVED_RANGE[0]}–{EXPECTED_OBSERVED_RANGE[1]}, by point estimate. "
         "Predicting the prevalence for everyone has an AUROC of 0.5."
     )

@@ -32,13 +32,16 @@ def risks_section(run: RunFolder) -> Section:
     if not entries:
         return Section("risks", "Risks and calibration", (missing("evaluation", run.name),))
     group = headline_group(entries, unseen)
-    where = "over all evaluated hospitals" if group == OVERALL else f"at hospital {group}"
+    together = "over all evaluated hospitals" if sites_of(entries) else "over all predictions"
+    where = together if group == OVERALL else f"at hospital {group}"
+    drawn = in_order(entry.intervals for entry in select(entries, group=group) if entry.intervals)
     blocks: list[Block] = [
         paragraph(
             "<strong>AUROC</strong> says how well the risks rank (0.5 is chance). <strong>Calibration</strong> says "
             "whether they mean what they say: with an expected:observed of 1.5 the model expects half as many "
-            "events again as there were. Intervals hold 95 % of bootstrap resamples of whole subjects. Every "
-            "outcome that was evaluated is here, also those that miss."
+            "events again as there were. Intervals hold 95 % of bootstrap resamples{}. Every outcome that was "
+            "evaluated is here, also those that miss.",
+            f" that draw whole {' or '.join(drawn)}" if drawn else "",
         ),
         Figure(Markup(forest_figure(entries, group=group)), f"Discrimination {where}, by outcome and method."),
         Figure(
