@@ -1,0 +1,111 @@
+"""Raw tables in every form that hospitals and archives give them."""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sojourn.errors import MissingTableError, SchemaError
+from sojourn.sources.records import as_events, quarantine
+from sojourn.sources.tables import RawTables
+
+TEXT = 'x,y,Name\n1,2,a\n3\n"4\n4",5,"say ""b"""\n6,7,8,9\n,10,c\n'
+
+
+def write(folder: Path, form: str, text: str = TEXT) -> RawTables:
+    place = folder / "hosp"
+    place.mkdir(parents=True)
+    if form == "csv":
+        (place / "things.csv").write_text(text)
+    elif form == "csv.gz":
+        (place / "things.csv.gz").write_bytes(gzip.compress(text.encode()))
+    return RawTables(folder, pytest.fail)
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz"])
+def test_rows_keep_their_numbers_and_text(tmp_path: Path, form: str) -> None:
+    frames = list(write(tmp_path, form).batches("hosp/things", ["x", "y"], ["name"]))
+    assert pl.concat(frames).rows() == [(0, "1", "2", "a"), (2, "4\n4", "5", 'say "b"'), (4, None, "10", "c")]
+
+
+def test_malformed_rows_are_set_aside_with_their_number(tmp_path: Path) -> None:
+    tables = write(tmp_path, "csv")
+    batches = list(tables.stream("hosp/things", lambda frame: (as_events(), quarantine(frame, "tested")), ["x"]))
+    assert sum(batch.num_rows for batch in batches) == 5
+    rows = pl.concat([batch.quarantined for batch in batches]).sort("row")
+    assert rows["row"].to_list() == [0, 1, 2, 3, 4]
+    assert rows["reason"].to_list() == ["tested", "malformed_row", "tested", "malformed_row", "tested"]
+    assert rows["record"][3] == '{"text":"6,7,8,9"}'
+
+
+def test_rows_are_numbered_over_many_blocks(tmp_path: Path) -> None:
+    count = 300_000
+    lines = (f"{i},{'z' * 60}" if i % 1000 else "odd" for i in range(count))
+    tables = write(tmp_path, "csv.gz", "x,pad\n" + "\n".join(lines))
+    frames = list(tables.batches("things", ["x"], batch_rows=50_000))
+    assert len(frames) > 1
+    table = pl.concat(frames)
+    assert table.height == count - count // 1000
+    assert (table["row"] == table["x"].cast(pl.UInt64)).all()
+
+
+def test_parquet_keeps_its_types_and_is_preferred(tmp_path: Path) -> None:
+    tables = write(tmp_path, "csv")
+    pl.DataFrame({"X": [1.5, None], "y": ["a", "b"]}).write_parquet(tmp_path / "hosp" / "things.parquet")
+    tables = RawTables(tmp_path, pytest.fail)
+    (frame,) = tables.batches("hosp/things", ["x", "y"])
+    assert frame.schema == {"row": pl.UInt64, "x": pl.Float64, "y": pl.String}
+    assert frame.rows() == [(0, 1.5, "a"), (1, None, "b")]
+
+
+def test_names_are_found_in_any_case_and_folder(tmp_path: Path) -> None:
+    (tmp_path / "eicu-2.0").mkdir()
+    (tmp_path / "eicu-2.0" / "vitalPeriodic.csv").write_text("a\n1\n")
+    tables = RawTables(tmp_path, pytest.fail)
+    assert tables.find("vitalperiodic") == tables.find("x/vitalPeriodic") == tmp_path / "eicu-2.0" / "vitalPeriodic.csv"
+    assert tables.find("periodic") is None
+    assert tables.names() == ["eicu-2.0/vitalPeriodic"]
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    write(tmp_path, "csv")
+    warnings: list[str] = []
+    tables = RawTables(tmp_path, warnings.append)
+    assert tables.read("icu/chartevents", ["x"], lost="vital signs") is None
+    assert next(tables.batches("hosp/things", ["x"], ["unit"]))["unit"].to_list() == [None] * 3
+    assert warnings == [
+        "table icu/chartevents is missing: vital signs will be missing",
+        "column unit of hosp/things is missing: it is taken as unknown",
+    ]
+    with pytest.raises(MissingTableError, match=r"column\(s\) charttime"):
+        tables.read("hosp/things", ["charttime"])
+
+
+def test_bytes_that_are_no_text_do_not_stop_a_table(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,caf\xe9\n2,\xc3\xa9\n")
+    frame = RawTables(tmp_path, pytest.fail).read("t", ["a", "b"])
+    assert frame is not None
+    assert frame["b"].to_list() == ["caf�", "é"]
+
+
+def test_a_truncated_file_is_an_error_with_its_place(tmp_path: Path) -> None:
+    whole = gzip.compress(TEXT.encode() * 1000)
+    (tmp_path / "t.csv.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "p.parquet").write_bytes(b"PAR1 and no more")
+    tables = RawTables(tmp_path, pytest.fail)
+    for name in ("t", "p"):
+        with pytest.raises(SchemaError, match=rf"{name}\.(csv\.gz|parquet) must be a whole"):
+            tables.read(name, ["x"])
+
+
+def test_an_empty_table_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n")
+    assert sum(frame.height for frame in RawTables(tmp_path, pytest.fail).batches("t", ["a"])) == 0
+    pl.DataFrame(schema={"a": pl.Int64}).write_parquet(tmp_path / "p.parquet")
+    assert sum(frame.height for frame in RawTables(tmp_path, pytest.fail).batches("p", ["a"])) == 0
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingTableError, match="must be a folder"):
+        RawTables(tmp_path / "nowhere", pytest.fail)
