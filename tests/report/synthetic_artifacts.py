@@ -248,21 +248,21 @@ def synthetic_timeline(rng: np.random.Generator) -> dict[str, Any]:
         hours = np.sort(rng.uniform(0, now, 34 if centre > 30 else 8))
         walk = centre + spread * 0.4 * np.cumsum(rng.normal(0, 0.5, len(hours)))
         about = {"code": f"CONCEPT//{code}", "description": description, "unit": unit}
-        observed.append({**about, "hours": hours.round(2).tolist(), "values": walk.round(2).tolist()})
+        observed.append({**about, "hours": (hours - now).round(2).tolist(), "values": walk.round(2).tolist()})
         middle = centre + (walk[-1] - centre) * np.exp(-ahead / 12)
         width = spread * np.sqrt(1 - np.exp(-(ahead + 1) / 10))
         quantiles = {
             f"q{q:02d}": (middle + z * width).tolist()
             for q, z in ((5, -1.64), (25, -0.67), (50, 0), (75, 0.67), (95, 1.64))
         }
-        futures.append({**about, "hours": (now + ahead).tolist(), **quantiles})
+        futures.append({**about, "hours": ahead.tolist(), **quantiles})
     risks = []
     for name, top in (("death", 0.14), ("vasopressor_start", 0.31), ("lactate_gt_4", 0.22)):
         incidence = top * (1 - np.exp(-ahead / 20))
         sampled = rng.binomial(256, incidence) / 256
         entry = {"outcome": f"OUTCOME//{name}", "hours": ahead.tolist(), "incidence": incidence.tolist()}
         risks.append({**entry, "sampled": np.maximum.accumulate(sampled).tolist()})
-    about = {"subject": 100_214, "site": UNSEEN, "prediction_hours": now, "num_samples": 256}
+    about = {"subject": "chosen subject", "site": UNSEEN, "prediction_hours": now, "num_samples": 256}
     return {**about, "observed": observed, "futures": futures, "risks": risks}
 
 

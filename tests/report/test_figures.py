@@ -1,4 +1,3 @@
-import json
 import math
 import re
 from pathlib import Path
@@ -40,13 +39,25 @@ def test_timeline_is_a_file_of_its_own() -> None:
     assert not re.search(r"(href|src)=|url\(", svg)
 
 
-def test_timeline_reads_hours_from_the_record_s_start_or_from_now_alike() -> None:
-    timeline = synthetic_timeline(np.random.default_rng(1))
-    now = timeline["prediction_hours"]
-    shifted = json.loads(json.dumps(timeline))
-    for row in (*shifted["observed"], *shifted["futures"]):
-        row["hours"] = [hour - now for hour in row["hours"]]
-    assert timeline_figure(shifted) == timeline_figure(timeline)
+def test_timeline_puts_observed_values_left_of_now_and_futures_right_of_it() -> None:
+    def heart_rate(hours: list[float], **series: list[float]) -> dict[str, object]:
+        return {"code": "CONCEPT//heart_rate", "hours": hours, **series}
+
+    quantiles = {name: [80.0, 90.0] for name in ("q05", "q25", "q50", "q75", "q95")}
+    timeline = {
+        "prediction_hours": 0.5,
+        "observed": [heart_rate([-0.4, 0.0], values=[70.0, 75.0])],
+        "futures": [heart_rate([1.0, 24.0], **quantiles)],
+    }
+    root = ElementTree.fromstring(timeline_figure(timeline))
+    now = next(float(node.attrib["x"]) for node in root.iter() if node.text == "now") - 5
+    seen = [float(node.attrib["cx"]) for node in root.iter(f"{SVG}circle") if node.attrib["r"] == "2.2"]
+    assert [x <= now for x in seen] == [True, True]
+    assert seen[1] == pytest.approx(now, abs=0.1)
+    median = next(
+        n.attrib["d"] for n in root.iter(f"{SVG}path") if n.attrib.get("class") == "l-ours" and "L844" in n.attrib["d"]
+    )
+    assert float(median.split(" ")[0][1:]) > now
 
 
 def test_timeline_draws_what_there_is() -> None:

@@ -144,7 +144,8 @@ def read_run(run: Path) -> RunFolder:
         ),
         data=_mapping_file(artifacts / "data.json", run, problems),
         fits=_mapping_file(artifacts / "fits.json", run, problems),
-        timeline=_mapping_file(artifacts / "timeline.json", run, problems),
+        timeline=_mapping_file(artifacts / "timeline.json", run, problems)
+        or _mapping_file(artifacts / "timeline" / "timeline.json", run, problems),
         num_weights=_num_weights(run / "model.safetensors", problems),
         problems=tuple(problems),
     )

@@ -14,7 +14,7 @@ from sojourn.report.svg import Drawing, shorten, wrap
 _LEFT, _WIDTH = 140, 704
 _HEIGHT = 84
 _MAX_ROWS = 10
-_MAX_RISKS = 6
+_MAX_RISKS = 9
 _RISK_STEP = 190
 _RISK_KEYS = (
     Key("risk, asked by query", "line", "ours"),
@@ -41,9 +41,9 @@ def timeline_figure(timeline: Mapping[str, Any], *, standalone: bool = True) -> 
     Parameters
     ----------
     timeline
-        Content of `timeline.json`: `prediction_hours` (now), `observed` [{code, description, unit, hours, values}],
+        Content of `timeline.json`, all hours counted from now: `observed` [{code, description, unit, hours, values}],
         `futures` [{code, description, unit, hours, q05, q25, q50, q75, q95}], `risks` [{outcome, hours, incidence,
-        sampled}] and `num_samples`. Hours count from the start of the record; futures and risks may count from now.
+        sampled}] and `num_samples`.
     standalone
         Return an SVG for a file of its own rather than for a page that has the style sheet.
 
@@ -123,7 +123,7 @@ def _draw_risk(
     drawing: Drawing, box: tuple[float, float, float, float], risk: Mapping[str, Any], timeline: Mapping[str, Any]
 ) -> None:
     """Draw the incidence of one outcome: the query's curve and the share of the simulated futures."""
-    hours = _from_now(_numbers(risk.get("hours")), number(timeline.get("prediction_hours")))
+    hours = _numbers(risk.get("hours"))
     query, sampled = _numbers(risk.get("incidence")), _numbers(risk.get("sampled"))
     n = number(timeline.get("num_samples"))
     half = [1.96 * math.sqrt(max(p * (1 - p), 0) / n) if n > 0 else math.nan for p in sampled]
@@ -154,7 +154,6 @@ def _draw_risk(
 
 def _rows(timeline: Mapping[str, Any]) -> list[_Row]:
     """The codes to show: those with futures first, then those with most observed values."""
-    now = number(timeline.get("prediction_hours"))
     futures = {str(f.get("code")): f for f in map(as_mapping, as_list(timeline.get("futures"))) if f}
     observed = {str(o.get("code")): o for o in map(as_mapping, as_list(timeline.get("observed"))) if o}
     alone = sorted(
@@ -164,8 +163,8 @@ def _rows(timeline: Mapping[str, Any]) -> list[_Row]:
     for code in [*futures, *alone][:_MAX_ROWS]:
         past, future = as_mapping(observed.get(code)), as_mapping(futures.get(code))
         either = {**past, **{k: v for k, v in future.items() if v is not None}}
-        pairs = zip(_past_hours(_numbers(past.get("hours")), now), _numbers(past.get("values")), strict=False)
-        hours = _from_now(_numbers(future.get("hours")), now)
+        pairs = zip(_numbers(past.get("hours")), _numbers(past.get("values")), strict=False)
+        hours = _numbers(future.get("hours"))
         kept = [i for i, hour in enumerate(hours) if math.isfinite(hour)]
         quantiles = {key: _numbers(future.get(key)) for key in _SHARES}
         rows.append(
@@ -183,20 +182,6 @@ def _rows(timeline: Mapping[str, Any]) -> list[_Row]:
 def _numbers(values: Any) -> list[float]:
     """A list of numbers, NaN for what is none."""
     return [number(value) for value in as_list(values)]
-
-
-def _from_now(hours: list[float], now: float) -> list[float]:
-    """Future hours counted from now: they are so already where one lies before `now`, as no future can."""
-    if not math.isfinite(now) or any(hour < now - 1e-6 for hour in hours):
-        return hours
-    return [hour - now for hour in hours]
-
-
-def _past_hours(hours: list[float], now: float) -> list[float]:
-    """Observed hours counted from now: they are so already where one is negative, as no record starts before itself."""
-    if not math.isfinite(now) or any(hour < 0 for hour in hours):
-        return hours
-    return [hour - now for hour in hours]
 
 
 def _describe(timeline: Mapping[str, Any], rows: Sequence[_Row]) -> str:

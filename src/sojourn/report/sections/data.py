@@ -141,7 +141,8 @@ def _store_table(store: Mapping[str, Any]) -> Block:
     rows = []
     for key, value in store.items():
         if isinstance(value, Mapping | list | tuple):
-            shown = f"{len(value)} entries"
+            plain = not isinstance(value, Mapping) and all(isinstance(item, str | int) for item in value)
+            shown = ", ".join(map(str, value)) if plain and len(value) <= 8 else f"{len(value)} entries"
         elif isinstance(value, bool) or not isinstance(value, int | float):
             shown = str(value)
         else:

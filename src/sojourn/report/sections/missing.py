@@ -17,8 +17,8 @@ _COMMANDS = {
         "sojourn evaluate PREDICTIONS CONTROL_PREDICTIONS... {run}/artifacts/evaluation --by site",
     ),
     "timeline.json": (
-        "One patient's simulated futures (artifacts/timeline.json)",
-        "sojourn simulate {run} STORE --subject ID --at TIME --horizon 48h --num-samples 256 {run}/artifacts",
+        "One patient's simulated futures (artifacts/timeline/timeline.json)",
+        "sojourn simulate {run} STORE --subject ID --at TIME --horizon 48h --num-samples 256 {run}/artifacts/timeline",
     ),
 }
 

@@ -14,6 +14,8 @@ def patient_section(run: RunFolder) -> Section:
     timeline = run.timeline
     if not any(as_list(timeline.get(key)) for key in ("observed", "futures", "risks")):
         return Section("patient", "One patient", (missing("timeline.json", run.name),))
+    # a subject's number is shown only where the artifact tells it
+    subject = timeline.get("subject")
     hours = number(timeline.get("prediction_hours"))
     since = f", {significant(hours)} hours after the record begins" if hours == hours else ""
     return Section(
@@ -21,11 +23,11 @@ def patient_section(run: RunFolder) -> Section:
         "One patient",
         (
             paragraph(
-                "Subject <strong>{}</strong>{}. Left of <em>now</em> is what was observed; right of it are futures "
+                "{}{}. Left of <em>now</em> is what was observed; right of it are futures "
                 "that the model drew, summed up as their median and the bands that hold 50 % and 90 % of them. They "
                 "say what usually follows such a history under the care that such patients got; they do not say "
                 "what a treatment would do.",
-                timeline.get("subject", "without a number"),
+                f"Subject {subject}" if isinstance(subject, int) else "One subject",
                 (f" at hospital {timeline['site']}" if timeline.get("site") else "") + since,
             ),
             Figure(
