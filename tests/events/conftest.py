@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 START = datetime(2150, 3, 1, 8)
@@ -39,7 +41,10 @@ def write_meds(
         if not isinstance(rows, pl.DataFrame):
             filled = [(*row, *(None,) * (6 - len(row))) for row in rows]
             rows = pl.DataFrame(filled, schema=ROW_SCHEMA, orient="row")
-        rows.write_parquet(folder / "data" / f"{index}.parquet")
+        # MEDS wants arrow's plain strings, where polars writes large ones.
+        table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+        plain = [field.with_type(pa.string()) if field.type == pa.large_string() else field for field in table.schema]
+        pq.write_table(table.cast(pa.schema(plain)), folder / "data" / f"{index}.parquet")
     if codes is not None:
         pl.DataFrame(codes).write_parquet(folder / "metadata" / "codes.parquet")
     if splits is not None:

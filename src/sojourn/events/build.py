@@ -11,7 +11,7 @@ from typing import Any
 from sojourn.errors import ConfigError, DataError, StoreError
 from sojourn.events.derive import Derive
 from sojourn.events.finish import finish
-from sojourn.events.pieces import SHARDS, WORK, encode_piece
+from sojourn.events.pieces import WORK, encode_piece
 from sojourn.events.plan import Plan, make_plan
 from sojourn.events.records import BuildReport
 from sojourn.files import atomic_folder, read_json, write_json
@@ -66,23 +66,22 @@ def build_store(
     if store.exists():
         return _already_built(store, plan)
     with atomic_folder(store, resume=True) as part:
+        _keep_or_clear(part, plan)
         if not (part / MANIFEST).exists():
-            _start(part, plan)
             _encode(part, plan, derive=derive, workers=workers, splits_seed=splits_seed)
             write_json(part / MANIFEST, finish(part, plan))
-        elif read_json(part / MANIFEST)["inputs"] != plan.inputs:
-            shutil.rmtree(part)
-            return build_store(store, datasets, derive=derive, workers=workers, splits_seed=splits_seed)
         shutil.rmtree(part / WORK, ignore_errors=True)
     return report_of(store)
 
 
-def _start(part: Path, plan: Plan) -> None:
+def _keep_or_clear(part: Path, plan: Plan) -> None:
     """Keep what an interrupted build left only if it was of the same input."""
-    inputs = part / WORK / _INPUTS
-    if not inputs.exists() or read_json(inputs) != plan.inputs:
-        for name in (WORK, SHARDS):
-            shutil.rmtree(part / name, ignore_errors=True)
+    manifest, inputs = part / MANIFEST, part / WORK / _INPUTS
+    found = read_json(manifest)["inputs"] if manifest.exists() else None
+    if found is None and inputs.exists():
+        found = read_json(inputs)
+    if found != plan.inputs:
+        shutil.rmtree(part)
         write_json(inputs, plan.inputs)
 
 

@@ -49,17 +49,17 @@ def fold_rare(
 def limit_codes(
     counts: Mapping[str, int], *, min_count: int, max_codes: int | None, protected: Collection[str] = ()
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """`fold_rare` with the smallest threshold from `min_count` on that leaves at most `max_codes` entries."""
+    """`fold_rare` with the smallest threshold from `min_count` on that leaves `max_codes` entries or fewer."""
     result = fold_rare(counts, min_count=min_count, protected=protected)
-    if max_codes is None or len(result[0]) <= max_codes:
+    if max_codes is None or _num_entries(result[0]) <= max_codes:
         return result
-    thresholds = sorted({count + 1 for count in counts.values() if count >= min_count})
-    low, high = 0, len(thresholds) - 1
+    # Folding a code removes its entry and makes at most one, so the number of entries falls with the threshold.
+    low, high = min_count, sum(counts.values()) + 1
     while low < high:
         middle = (low + high) // 2
-        fits = len(fold_rare(counts, min_count=thresholds[middle], protected=protected)[0]) <= max_codes
+        fits = _num_entries(fold_rare(counts, min_count=middle, protected=protected)[0]) <= max_codes
         low, high = (low, middle) if fits else (middle + 1, high)
-    return fold_rare(counts, min_count=thresholds[low], protected=protected)
+    return fold_rare(counts, min_count=low, protected=protected)
 
 
 def unknown_entries(kept: Collection[str]) -> set[str]:
@@ -76,6 +76,11 @@ def unknown_of(code: str, known: Collection[str]) -> str:
     ('LAB//unknown', '//unknown')
     """
     return next((above + UNKNOWN for above in ancestors(code) if above + UNKNOWN in known), UNKNOWN)
+
+
+def _num_entries(kept: Mapping[str, int]) -> int:
+    """Entries besides `//unknown`."""
+    return len(kept) - (UNKNOWN in kept)
 
 
 def _depth(code: str) -> int:

@@ -31,7 +31,7 @@ def shard_name(index: int) -> str:
 
 
 def read_piece(piece: Piece) -> pl.DataFrame:
-    """The rows of a piece with the columns of `PIECE_SCHEMA`.
+    """The rows of a piece with the columns of `PIECE_SCHEMA`; `row` counts within the piece.
 
     Raises
     ------
@@ -39,17 +39,18 @@ def read_piece(piece: Piece) -> pl.DataFrame:
         If the file cannot be read or lacks a column.
     """
     try:
-        return (
-            pl.scan_parquet(piece.path)
-            .slice(piece.offset, piece.num_rows)
-            .select(read_columns(piece.path, piece.folder))
-            .with_row_index("row", offset=piece.offset)
-            .with_columns(pl.col("row").cast(pl.Int64))
+        parts = [
+            pl.scan_parquet(span.path)
+            .slice(span.offset, span.num_rows)
+            .select(read_columns(span.path, piece.folder))
             .collect()
-        )
+            for span in piece.spans
+        ]
     except (pl.exceptions.PolarsError, OSError) as error:
-        msg = f"{piece.path} must be a readable MEDS shard; reading it gave {type(error).__name__}."
+        names = ", ".join(sorted({span.path.name for span in piece.spans}))
+        msg = f"{names} in {piece.folder} must be readable MEDS shards; reading them gave {type(error).__name__}."
         raise SchemaError(msg) from error
+    return pl.concat(parts).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
 
 
 def read_columns(path: Path, dataset: Path) -> list[pl.Expr]:
@@ -133,13 +134,22 @@ def _write(encoded: Encoded, piece: Piece, *, folder: Path, shard: Path) -> None
         "subjects": encoded.subjects.with_columns(
             pl.col("site").fill_null(piece.dataset), dataset=pl.lit(piece.dataset), shard=pl.lit(piece.index, pl.UInt32)
         ),
-        "quarantine": quarantine.with_columns(
-            dataset=pl.lit(piece.dataset), file=pl.lit(piece.path.relative_to(piece.folder).as_posix())
-        ),
+        "quarantine": _place(quarantine, piece),
         **encoded.sketch._asdict(),
     }
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet", compression="lz4")
+
+
+def _place(quarantine: pl.DataFrame, piece: Piece) -> pl.DataFrame:
+    """Rows of a piece to rows of its data set's files."""
+    start = np.cumsum([0, *(span.num_rows for span in piece.spans)])
+    span = np.searchsorted(start, quarantine["row"].to_numpy(), side="right") - 1
+    shift = np.array([of.offset for of in piece.spans]) - start[:-1]
+    names = pl.Series([of.path.relative_to(piece.folder).as_posix() for of in piece.spans], dtype=pl.String)
+    return quarantine.with_columns(
+        dataset=pl.lit(piece.dataset), file=names.gather(span), row=pl.col("row") + pl.Series(shift[span])
+    )
 
 
 def read_table(part: Path, index: int, name: str) -> pl.DataFrame:

@@ -1,9 +1,9 @@
 """What a build reads, cut into pieces of whole subjects, and the fingerprint of all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,20 @@ PIECE_ROWS = 1 << 20
 """A piece ends with the subject that reaches this many rows, so memory does not grow with the data set."""
 
 
+class Span(NamedTuple):
+    """A run of rows of one MEDS shard."""
+
+    path: Path
+    """The MEDS shard."""
+    offset: int
+    """First row."""
+    num_rows: int
+    """Number of rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of rows of one shard that holds whole subjects; it becomes one shard of the store."""
+    """Rows of whole subjects, from one or several shards; it becomes one shard of the store."""
 
     index: int
     """Position in the store, from 0."""
@@ -31,12 +42,8 @@ class Piece:
     """Name of the data set."""
     folder: Path
     """Folder of the data set."""
-    path: Path
-    """The MEDS shard."""
-    offset: int
-    """First row."""
-    num_rows: int
-    """Rows to read."""
+    spans: tuple[Span, ...]
+    """What to read, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,8 @@ def dataset_names(folders: Sequence[Path]) -> list[str]:
     raise AssertionError("different paths differ in some part")
 
 
-def cut(path: Path) -> tuple[list[tuple[int, int]], npt.NDArray[np.int64]]:
-    """Cut a shard into (offset, rows) of whole subjects; also give its subjects in order.
+def read_subjects(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Subjects of a shard in order, and the row at which each run of a subject (or of rows without one) ends.
 
     Raises
     ------
@@ -87,17 +94,36 @@ def cut(path: Path) -> tuple[list[tuple[int, int]], npt.NDArray[np.int64]]:
         msg = f"{path} must be a parquet file with a column subject_id; reading it gave {type(error).__name__}."
         raise SchemaError(msg) from error
     subjects = runs["value"].drop_nulls().to_numpy()
-    if len(np.unique(subjects)) < len(subjects):
-        num = len(subjects) - len(np.unique(subjects))
-        msg = f"{path} must hold the rows of a subject together; {num} subjects come back later. Sort by subject_id."
+    num_again = len(subjects) - len(np.unique(subjects))
+    if num_again:
+        msg = f"{path} must hold the rows of a subject together; {num_again} come back later. Sort by subject_id."
         raise SchemaError(msg)
-    ends = np.cumsum(runs["len"].to_numpy().astype(np.int64))
-    pieces, begin = [], 0
-    for end in ends.tolist():
-        if end - begin >= PIECE_ROWS or end == ends[-1]:
-            pieces.append((begin, end - begin))
+    return subjects, np.cumsum(runs["len"].to_numpy().astype(np.int64))
+
+
+def pack(shards: Iterable[tuple[Path, npt.NDArray[np.int64]]]) -> Iterator[tuple[Span, ...]]:
+    """Fill pieces with subjects until each has `PIECE_ROWS` rows, across shards.
+
+    Parameters
+    ----------
+    shards : iterable of (path, ends)
+        `ends`: row after the last of each subject, as `read_subjects` gives it.
+    """
+    spans: list[Span] = []
+    room = PIECE_ROWS
+    for path, ends in shards:
+        begin, size = 0, int(ends[-1]) if len(ends) else 0
+        while begin < size:
+            last = min(int(np.searchsorted(ends, begin + room)), len(ends) - 1)
+            end = int(ends[last])
+            spans.append(Span(path, begin, end - begin))
+            room -= end - begin
             begin = end
-    return pieces, subjects
+            if room <= 0:
+                yield tuple(spans)
+                spans, room = [], PIECE_ROWS
+    if spans:
+        yield tuple(spans)
 
 
 def make_plan(folders: Sequence[Path], *, derive: Derive | None, splits_seed: int) -> Plan:
@@ -113,13 +139,14 @@ def make_plan(folders: Sequence[Path], *, derive: Derive | None, splits_seed: in
     datasets = []
     for name, folder in zip(dataset_names(folders), folders, strict=True):
         shards = meds.shard_paths(folder)
-        held = []
-        for path in shards:
-            cuts, ids = cut(path)
-            held.append(ids)
-            pieces += [Piece(len(pieces) + k, name, folder, path, *at) for k, at in enumerate(cuts)]
+        held, ends = zip(*map(read_subjects, shards), strict=True)
         subjects[name] = np.concatenate(held)
+        for spans in pack(zip(shards, ends, strict=True)):
+            pieces.append(Piece(len(pieces), name, folder, spans))
         datasets.append({"name": name, "files": _fingerprint(folder, shards)})
+    if not pieces:
+        msg = f"datasets must hold rows; there are none in {', '.join(subjects)}. Check what wrote them."
+        raise DataError(msg)
     _check_apart(subjects)
     inputs = {
         "format": FORMAT,

@@ -25,8 +25,9 @@ PIECE_SCHEMA: dict[str, pl.DataType] = {
     "site": pl.String(),
     "is_flagged": pl.Boolean(),
 }
-"""Rows of whole subjects, those of a subject together. `row` counts in the MEDS shard; a flagged value is implausible
-and is not shown to a model (the event stays); a null site is one that the data set does not tell."""
+"""Rows of whole subjects, those of a subject together. `row` comes back with those that are set aside; a flagged
+value is implausible and is not shown to a model (the event stays); a null site is one that the data set does not
+tell."""
 
 QUARANTINE_SCHEMA = {"row": pl.Int64(), "subject_id": pl.Int64(), "reason": pl.String()}
 
