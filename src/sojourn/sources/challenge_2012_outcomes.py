@@ -64,7 +64,7 @@ def read_outcomes(
     paths = [path for path in paths if not read or set_letter(path.name, _NAME) in read]
     missing = sorted(read - {set_letter(path.name, _NAME) for path in paths})
     if missing or not paths:
-        warn(f"Outcomes of set {', '.join(missing) or '?'} are missing: deaths and discharges will be missing")
+        warn(f"Outcomes of set {', '.join(missing).lower() or '?'} are missing: deaths and discharges will be missing")
     known = pl.DataFrame({"_record": letters.keys(), "_letter": letters.values()}, schema=_KNOWN)
     for path in paths:
         yield from _read_file(path, known, site)
