@@ -1,1 +1,85 @@
-"""Foundation models of clinical event streams that hold up at the next hospital."""
+"""Foundation models of clinical event streams that hold up at the next hospital.
+
+The functions here are the commands: each takes paths and returns a record of what it did. They are imported when
+they are first used, so that ``import sojourn`` costs nothing.
+
+Examples
+--------
+>>> import sojourn as sj
+>>> sj.TASKS[:2]
+('icu-death', 'death-24h')
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sojourn.demo import demo as demo
+    from sojourn.events.build import build_store as build_store
+    from sojourn.events.inspect import inspect as inspect
+    from sojourn.events.store import EventStore as EventStore
+    from sojourn.inference.predict import predict as predict
+    from sojourn.inference.probe import probe as probe
+    from sojourn.inference.simulate import simulate as simulate
+    from sojourn.pipeline import build as build
+    from sojourn.pipeline import ingest as ingest
+    from sojourn.report.evaluation import evaluate as evaluate
+    from sojourn.report.html import report as report
+    from sojourn.sources.fetch import fetch as fetch
+    from sojourn.tasks.baseline import baseline as baseline
+    from sojourn.tasks.label import label as label
+    from sojourn.training.config import PretrainConfig as PretrainConfig
+    from sojourn.training.pretrain import pretrain as pretrain
+    from sojourn.training.run import Run as Run
+
+_PLACES = {
+    "EventStore": "sojourn.events.store",
+    "PretrainConfig": "sojourn.training.config",
+    "Run": "sojourn.training.run",
+    "baseline": "sojourn.tasks.baseline",
+    "build": "sojourn.pipeline",
+    "demo": "sojourn.demo",
+    "evaluate": "sojourn.report.evaluation",
+    "fetch": "sojourn.sources.fetch",
+    "ingest": "sojourn.pipeline",
+    "inspect": "sojourn.events.inspect",
+    "label": "sojourn.tasks.label",
+    "predict": "sojourn.inference.predict",
+    "pretrain": "sojourn.training.pretrain",
+    "probe": "sojourn.inference.probe",
+    "report": "sojourn.report.html",
+    "simulate": "sojourn.inference.simulate",
+}
+
+__all__ = [
+    "TASKS",
+    "EventStore",
+    "PretrainConfig",
+    "Run",
+    "baseline",
+    "build",
+    "demo",
+    "evaluate",
+    "fetch",
+    "ingest",
+    "inspect",
+    "label",
+    "predict",
+    "pretrain",
+    "probe",
+    "report",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TASKS":
+        return tuple(import_module("sojourn.tasks.definitions").list_tasks())
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    msg = f"module 'sojourn' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

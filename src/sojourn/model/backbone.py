@@ -102,15 +102,19 @@ class Backbone(nn.Module):
 
     def forward(self, x_BLD: Tensor, time_BL: Tensor, order_BL: Tensor, segment_BL: Tensor) -> Tensor:
         """States of all positions at once, shape (B, L, D)."""
-        L = x_BLD.shape[1]
-        causal = torch.ones(L, L, dtype=torch.bool, device=x_BLD.device).tril()
         same = segment_BL[:, :, None] == segment_BL[:, None, :]
-        mask = (same & causal)[:, None]
-        turn = rotation(self.config, time_BL, order_BL)
+        return self._run(x_BLD, time_BL, order_BL, (same & _causal(x_BLD))[:, None])[0]
+
+    def prefill(self, x_BLD: Tensor, time_BL: Tensor, order_BL: Tensor) -> tuple[Tensor, list[LayerCache]]:
+        """States of rows that hold one window each, without padding, and the cache to go on from."""
+        return self._run(x_BLD, time_BL, order_BL, _causal(x_BLD))
+
+    def _run(self, x_BLD: Tensor, time_BL: Tensor, order_BL: Tensor, mask: Tensor) -> tuple[Tensor, list[LayerCache]]:
+        turn, caches = rotation(self.config, time_BL, order_BL), []
         for block in self.blocks:
-            x_BLD, _ = block(x_BLD, turn, mask)
-        out: Tensor = self.norm(x_BLD)
-        return out
+            x_BLD, cache = block(x_BLD, turn, mask)
+            caches.append(cache)
+        return self.norm(x_BLD), caches
 
     def step(
         self, x_B1D: Tensor, time_B1: Tensor, order_B1: Tensor, cache: list[LayerCache] | None
@@ -121,3 +125,8 @@ class Backbone(nn.Module):
             x_B1D, layer = block(x_B1D, turn, None, cache[i] if cache else None)
             longer.append(layer)
         return self.norm(x_B1D), longer
+
+
+def _causal(x_BLD: Tensor) -> Tensor:
+    """Which positions (columns) each position (row) may look at: itself and the earlier ones."""
+    return torch.ones(x_BLD.shape[1], x_BLD.shape[1], dtype=torch.bool, device=x_BLD.device).tril()

@@ -91,7 +91,8 @@ class Network(nn.Module):
         total = sum_by_instant(phi_ED.float(), batch.event_position, B * L).view(B, L, -1)
         x = self.instant_out(self.instant(total)) + self.instant_skip(total)
         x = x + self.time(time_features(batch.gap, batch.time, batch.clock, batch.age))
-        return F.dropout(x + self.start * (batch.order == 0)[..., None], self.config.dropout, self.training)
+        x = x + self.start * (batch.order == 0)[..., None]
+        return F.dropout(x.float(), self.config.dropout, self.training)
 
     def states(self, batch: Batch) -> Tensor:
         """State of every position, shape (B, L, D): knows this instant and the earlier ones of its window."""
@@ -114,7 +115,7 @@ class Network(nn.Module):
 
     def decision(self, u_ND: Tensor, earlier_ND: Tensor) -> Tensor:
         """State of one decision inside an instant, from its context and the sum of phi of its earlier events."""
-        u = u_ND + self.decode_events(earlier_ND)
+        u = (u_ND + self.decode_events(earlier_ND)).float()
         out: Tensor = u + self.decode_out(self.decode(u))
         return out
 

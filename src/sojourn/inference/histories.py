@@ -1,0 +1,125 @@
+"""States of the network at the moments that somebody asks about: nothing later than the moment is ever read."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sojourn.errors import RunError
+from sojourn.events.store import EventStore
+from sojourn.model import Batch, Network
+from sojourn.training.batches import Layout, Windows, collate, pack
+from sojourn.training.records import Floats, Ints, RecordReader, Records, age_years
+
+_DAY_S = 86400
+
+
+class Moments(NamedTuple):
+    """N moments of subjects, in seconds since each subject's origin."""
+
+    row: Ints
+    """(N,) row of the subject in the store."""
+    seconds: Ints
+    """(N,)"""
+
+
+class Asked(NamedTuple):
+    """Some of the moments, and where in a batch their states are."""
+
+    which: Ints
+    """(n,) which of the moments."""
+    batch: Batch
+    position: Tensor
+    """(n,) int64, flattened position of the last instant that is not later than the moment."""
+    gap: Tensor
+    """(n,) float32, seconds since that instant."""
+    time: Tensor
+    """(n,) float64, seconds since the origin."""
+    clock: Tensor
+    """(n,) float32, seconds since midnight."""
+    age: Tensor
+    """(n,) float32, years."""
+
+
+def moments(store: EventStore, subject_id: Ints, prediction_time: np.ndarray) -> Moments:
+    """Find subjects and turn dates into seconds since their origins; fractions of a second are dropped.
+
+    Raises
+    ------
+    StoreError
+        If the store lacks a subject.
+    """
+    unique, inverse = np.unique(subject_id, return_inverse=True)
+    row = store.find(unique)[inverse]
+    origin = store.subjects["origin"].to_numpy()[row].astype("datetime64[us]").astype(np.int64)
+    microseconds = prediction_time.astype("datetime64[us]").astype(np.int64) - origin
+    return Moments(row, np.floor_divide(microseconds, 1_000_000))
+
+
+def ask(reader: RecordReader, asked: Moments, *, context: int, instants_per_batch: int = 8192) -> Iterator[Asked]:
+    """Batches of windows that hold the histories of all moments, each moment once.
+
+    A record longer than `context` is read in windows that overlap by half, so that every state has seen at least
+    half of the context.
+    """
+    rows, inverse = np.unique(asked.row, return_inverse=True)
+    size = np.minimum(reader.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows], 4 * context) + 1
+    group = (np.cumsum(size) - 1) // instants_per_batch
+    order = np.argsort(inverse, kind="stable")
+    start = np.searchsorted(inverse[order], np.arange(len(rows) + 1))
+    for g in np.unique(group):
+        chosen = np.flatnonzero(group == g)
+        index = order[start[chosen[0]] : start[chosen[-1] + 1]]
+        records = reader.read(rows[chosen])
+        yield from _windows(records, inverse[index] - chosen[0], asked.seconds[index], index, context)
+
+
+def _windows(records: Records, subject: Ints, seconds: Ints, index: Ints, context: int) -> Iterator[Asked]:
+    key = (records.instant_subject << 34) + records.instant_time
+    instant = np.searchsorted(key, (subject << 34) + seconds, side="right") - 1
+    first = records.subject_start[subject]
+    place = np.where(instant >= first, instant - first, -1)
+    stride = max(context // 2, 1)
+    number = np.maximum(np.floor_divide(place - context, stride) + 1, 0)
+    pair, which = np.unique(subject * 2**31 + number, return_inverse=True)
+    owner, begin = pair >> 31, (pair % 2**31) * stride
+    subject_first, subject_last = records.subject_start[owner], records.subject_start[owner + 1]
+    # A window ends with the last moment asked in it: what comes later is not even read.
+    furthest = np.full(len(pair), -1)
+    np.maximum.at(furthest, which, place)
+    start = np.minimum(subject_first + begin, subject_last)
+    end = np.clip(subject_first + furthest + 1, start, subject_last)
+    windows = Windows(owner, start, end)
+    layout = pack(windows)
+    yield _locate(records, windows, layout, Moments(subject, seconds), index, which, place - begin[which])
+
+
+def _locate(
+    records: Records, windows: Windows, layout: Layout, at: Moments, index: Ints, which: Ints, inside: Ints
+) -> Asked:
+    position = layout.position[which] + np.maximum(inside, -1) + 1
+    instant = windows.start[which] + inside
+    since = np.where(inside >= 0, records.instant_time[np.maximum(instant, 0)] if len(records.instant_time) else 0, 0)
+    age: Floats = age_years(records, at.row, at.seconds.astype(np.float64))
+    return Asked(
+        which=index,
+        batch=collate(records, windows, layout, with_survival=False),
+        position=torch.from_numpy(position),
+        gap=torch.from_numpy(np.maximum(at.seconds - since, 0).astype(np.float32)),
+        time=torch.from_numpy(np.maximum(at.seconds, 0).astype(np.float64)),
+        clock=torch.from_numpy(((records.clock[at.row] + at.seconds) % _DAY_S).astype(np.float32)),
+        age=torch.from_numpy(age),
+    )
+
+
+@torch.inference_mode()
+def states(network: Network, asked: Asked) -> Tensor:
+    """The network's states at the asked moments, shape (n, D) float32."""
+    if network.training:
+        msg = "network must be in evaluation mode to be asked; call `.eval()` first."
+        raise RunError(msg)
+    with torch.autocast("cpu", torch.bfloat16):
+        h = network.states(asked.batch)
+    return h.flatten(0, 1)[asked.position].float()

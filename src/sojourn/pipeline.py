@@ -1,0 +1,39 @@
+"""Rooms put together where one command needs two: concepts are named at ingest, outcomes derived at build."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from sojourn.concepts import annotate_codes
+from sojourn.events.build import build_store
+from sojourn.events.records import BuildReport
+from sojourn.files import atomic_file
+from sojourn.sources.accounting import IngestReport
+from sojourn.sources.ingest import ingest as ingest_source
+from sojourn.tasks.outcomes import derive_outcomes
+
+_CODES = Path("metadata/codes.parquet")
+
+
+def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, workers: int = 1) -> IngestReport:
+    """Turn raw tables into a MEDS data set and name the codes that mean a shared concept.
+
+    Parameters and errors are those of `sojourn.sources.ingest.ingest`; the concepts come from
+    `sojourn.concepts.annotate_codes` and stand in ``metadata/codes.parquet``, the events keep their local codes.
+    """
+    report = ingest_source(source, raw, out, site=site, workers=workers)
+    codes = pl.read_parquet(out / _CODES)
+    annotated = annotate_codes(codes, source)
+    if not annotated.equals(codes):
+        with atomic_file(out / _CODES) as part:
+            annotated.write_parquet(part)
+    return report
+
+
+def build(store: Path, datasets: Sequence[Path], *, workers: int = 1) -> BuildReport:
+    """Build an event store from MEDS data sets, with the built-in outcomes as target-only events.
+
+    Parameters and errors are those of `sojourn.events.build.build_store`.
+    """
+    return build_store(store, datasets, derive=derive_outcomes, workers=workers)

@@ -1,0 +1,40 @@
+"""An exponential moving average of the weights: what is evaluated and kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Average of a network's weights over the steps, with a shorter memory at the start.
+
+    Parameters
+    ----------
+    network : the network whose weights are averaged.
+    decay : weight of the past in the long run; 0 keeps the latest weights.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after `step` steps."""
+        keep = min(self.decay, (1 + step) / (10 + step))
+        for name, weight in network.named_parameters():
+            self.weights[name].lerp_(weight, 1 - keep)
+
+    @contextmanager
+    def applied_to(self, network: nn.Module) -> Iterator[None]:
+        """The network holds the average, in evaluation mode, while the block runs."""
+        before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+        network.load_state_dict(self.weights, strict=False)
+        network.eval()
+        try:
+            yield
+        finally:
+            network.load_state_dict(before, strict=False)
+            network.train()

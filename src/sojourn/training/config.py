@@ -1,0 +1,107 @@
+"""The settings of a pre-training run, checked when they are read."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sojourn.errors import ConfigError
+from sojourn.model import ModelConfig
+
+
+class PretrainConfig(BaseModel):
+    """Settings of `pretrain`; every one is written to ``run.yaml``.
+
+    Examples
+    --------
+    >>> PretrainConfig(epochs=3).learning_rate
+    0.002
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    """Seed of initial weights, order of subjects, dropout and query times."""
+    epochs: Annotated[float, Field(gt=0)] = 10.0
+    """Passes over the training subjects; may be a fraction."""
+    max_steps: Annotated[int, Field(gt=0)] | None = None
+    """Optimiser steps at most, whatever `epochs` says."""
+    context: Annotated[int, Field(ge=8)] = 256
+    """Instants that the network sees at once."""
+    instants_per_batch: Annotated[int, Field(ge=16)] = 4096
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    """Decay of the exponential moving average of the weights, which is what is evaluated and kept."""
+    site_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of windows in training whose site is unknown, so that a new hospital is a case that was seen."""
+    thin_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of subjects in a batch whose measurements are hidden at random, as if another hospital had measured."""
+    outcome_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the first-event loss of the outcomes."""
+    any_code_weight: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the first-event loss of codes drawn at random, which lets any code be asked."""
+    value_query_weight: Annotated[float, Field(ge=0)] = 0.1
+    num_outcome_queries: Annotated[int, Field(ge=1)] = 1024
+    """Moments of a batch at which the outcomes are asked."""
+    num_any_codes: Annotated[int, Field(ge=0)] = 8
+    num_any_queries: Annotated[int, Field(ge=1)] = 256
+    """Moments of a batch at which codes drawn at random are asked."""
+    num_value_queries: Annotated[int, Field(ge=0)] = 1024
+    outcomes: tuple[str, ...] | None = None
+    """Codes whose first event is asked for at every instant; by default all target-only codes of the store."""
+    held_out_sites: tuple[str, ...] = ()
+    """Sites whose subjects are used neither for training nor for tuning."""
+    train_splits: tuple[str, ...] = ("train",)
+    tuning_split: str = "tuning"
+    min_count: Annotated[int, Field(ge=1)] = 20
+    """Codes that occur less often in training fall back to their parent."""
+    evaluate_every: Annotated[int, Field(gt=0)] = 200
+    """Steps between two evaluations on the tuning subjects, each followed by a checkpoint."""
+    tuning_subjects: Annotated[int, Field(gt=0)] = 1000
+    """Tuning subjects that are evaluated at most."""
+    patience: Annotated[int, Field(gt=0)] | None = None
+    """Evaluations without a better tuning loss before training stops; never by default."""
+    select: Literal["likelihood", "outcomes", "both"] = "both"
+    """Which tuning loss chooses the weights that are kept."""
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Sizes and switches of the network: see `sojourn.model.ModelConfig`."""
+
+    def network(self) -> ModelConfig:
+        """Settings of the network, checked."""
+        try:
+            settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.model.items()}
+            return ModelConfig(**settings)
+        except TypeError as error:
+            msg = f"model must hold settings of ModelConfig; {error}."
+            raise ConfigError(msg) from error
+
+
+def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> PretrainConfig:
+    """Settings from a YAML file, a dictionary or as they are.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown or out of range; the message names each of them.
+    """
+    if isinstance(source, PretrainConfig):
+        return source
+    content: Any = source or {}
+    if isinstance(source, Path):
+        if not source.exists():
+            msg = f"config must be a YAML file; {source} does not exist."
+            raise ConfigError(msg)
+        content = yaml.safe_load(source.read_text()) or {}
+    try:
+        config = PretrainConfig.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        msg = f"config must hold settings of PretrainConfig; {problems}. See `sojourn pretrain --help`."
+        raise ConfigError(msg) from error
+    config.network()
+    return config

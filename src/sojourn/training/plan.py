@@ -1,0 +1,65 @@
+"""Which windows each step trains on: a pure function of the seed, so that a resumed run sees the same ones."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from sojourn.training.batches import Windows
+from sojourn.training.records import Ints, Records
+
+
+class Step(NamedTuple):
+    """The subjects of one step and, for each, which part of its record."""
+
+    epoch: int
+    rows: Ints
+    """(W,) rows of subjects in the store; a long subject may occur more than once."""
+    part: Ints
+    """(W,) which stretch of `context` instants."""
+    shift: Ints
+    """(W,) instants by which the stretches of the subject are moved in this epoch."""
+
+
+def steps(rows: Ints, num_instants: Ints, *, context: int, instants_per_batch: int, seed: int) -> Iterator[Step]:
+    """Endless steps: in each epoch, every stretch of every subject once, in random order."""
+    epoch = 0
+    while True:
+        yield from epoch_steps(
+            rows, num_instants, context=context, instants_per_batch=instants_per_batch, seed=seed, epoch=epoch
+        )
+        epoch += 1
+
+
+def epoch_steps(
+    rows: Ints, num_instants: Ints, *, context: int, instants_per_batch: int, seed: int, epoch: int
+) -> list[Step]:
+    """The steps of one epoch."""
+    rng = np.random.default_rng([seed, epoch])
+    is_long = num_instants > context
+    shift = np.where(is_long, rng.integers(0, context, len(rows)), 0)
+    parts = np.where(is_long, np.ceil((num_instants + shift) / context).astype(np.int64), 1)
+    item = np.repeat(np.arange(len(rows)), parts)
+    part = np.arange(len(item)) - np.repeat(np.cumsum(parts) - parts, parts)
+    order = rng.permutation(len(item))
+    item, part = item[order], part[order]
+    size = np.minimum(num_instants[item], context) + 1
+    batch = (np.cumsum(size) - 1) // instants_per_batch
+    cuts = np.flatnonzero(np.diff(batch)) + 1
+    return [
+        Step(epoch, rows[i], p, shift[i])
+        for i, p in zip(np.split(item, cuts), np.split(part, cuts), strict=True)
+        if len(i)
+    ]
+
+
+def cut(records: Records, step: Step, context: int) -> Windows:
+    """Windows of a step, from the records of its subjects in the same order."""
+    first, last = records.subject_start[:-1], records.subject_start[1:]
+    start = np.maximum(first + step.part * context - step.shift, first)
+    end = np.minimum(first + (step.part + 1) * context - step.shift, last)
+    # One more instant before a later stretch, so that its first own instant has a state to be predicted from.
+    start = np.where(start > first, start - 1, start)
+    return Windows(
+        np.arange(len(first)), np.minimum(start, last), np.maximum(np.minimum(end, last), np.minimum(start, last))
+    )

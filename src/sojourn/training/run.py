@@ -1,0 +1,105 @@
+"""A run: the folder with everything about a trained model, and nothing that needs pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor
+
+from sojourn.errors import RunError
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
+from sojourn.files import atomic_file
+from sojourn.model import CodeTable, Network
+from sojourn.training.config import PretrainConfig
+from sojourn.training.records import RecordReader
+
+SETTINGS, WEIGHTS, VOCABULARY, METRICS = "run.yaml", "model.safetensors", "vocabulary.parquet", "metrics.jsonl"
+
+
+def code_table(vocabulary: ModelVocabulary, log_rate: Tensor) -> CodeTable:
+    """What the network must know of the codes, from the vocabulary."""
+    table = vocabulary.table
+    scale = torch.tensor(table["scale"].to_numpy(), dtype=torch.float32)
+    tick = torch.tensor(table["resolution"].to_numpy(), dtype=torch.float32)
+    is_gridded = torch.isfinite(tick) & (tick > 0)
+    hidden = torch.tensor((table["target_only"] | table["is_static"]).to_numpy())
+    return CodeTable(
+        loc=torch.tensor(table["loc"].fill_null(0.0).fill_nan(0.0).to_numpy(), dtype=torch.float32),
+        scale=scale,
+        # Values without a grid of their own are taken as recorded to a thousandth of their spread.
+        tick=torch.where(is_gridded, tick, 1e-3 * scale),
+        can_emit=~hidden,
+        value_share=torch.tensor(((table["num_values"] + 0.5) / (table["count"] + 1.0)).to_numpy()).float(),
+        log_rate=log_rate,
+    )
+
+
+class Run:
+    """A finished (or stopped) run, opened for use.
+
+    Parameters
+    ----------
+    path : the run's folder.
+
+    Raises
+    ------
+    RunError
+        If the folder is not a run or holds no trained weights yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name in (SETTINGS, WEIGHTS, VOCABULARY):
+            if not (path / name).exists():
+                msg = f"{path} must be a run with trained weights; {name} is missing. Run `sojourn pretrain` first."
+                raise RunError(msg)
+        self.settings: dict[str, Any] = yaml.safe_load((path / SETTINGS).read_text())
+        self.config = PretrainConfig.model_validate(self.settings["config"])
+        self.vocabulary = ModelVocabulary.load(path / VOCABULARY)
+        self.sites: list[str] = self.settings["sites"]
+        self.outcomes: list[str] = self.settings["outcomes"]
+
+    def network(self, *, random_weights_seed: int | None = None) -> Network:
+        """The trained network in evaluation mode; with a seed, the same network with random weights (a control)."""
+        weights = safetensors.torch.load_file(str(self.path / WEIGHTS))
+        codes = code_table(self.vocabulary, weights["first_head.log_rate"])
+        if random_weights_seed is not None:
+            torch.manual_seed(random_weights_seed)
+        network = Network(self.config.network(), codes, len(self.sites))
+        if random_weights_seed is None:
+            network.load_state_dict(weights)
+        return network.eval()
+
+    def reader(self, store: EventStore) -> RecordReader:
+        """Reads subjects of any store in this run's terms."""
+        return RecordReader(store, self.vocabulary, self.sites)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Lines of the training log."""
+        path = self.path / METRICS
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors with safetensors, atomically."""
+    with atomic_file(path) as part:
+        whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(whole, str(part), metadata=dict(metadata or {}))
+
+
+def save_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write ``run.yaml``."""
+    with atomic_file(path / SETTINGS) as part:
+        part.write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def resolved(config: PretrainConfig) -> dict[str, Any]:
+    """The whole configuration, with the network's defaults filled in, as plain YAML types."""
+    network = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config.network()).items()}
+    return config.model_dump(mode="json") | {"model": network}

@@ -1,0 +1,94 @@
+"""Makes the samples of each step, in a thread ahead of the optimiser."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import torch
+
+from sojourn.training.batches import collate, pack, positions
+from sojourn.training.config import PretrainConfig
+from sojourn.training.loss import Sample
+from sojourn.training.plan import Step, cut
+from sojourn.training.records import Bools, Ints, RecordReader
+from sojourn.training.targets import FirstTargets, first_targets, value_targets
+
+_STEPS_AHEAD = 3
+
+
+class Sampler:
+    """Turns a planned step into tensors; the same seed and step number give the same sample.
+
+    Parameters
+    ----------
+    reader : reads the store.
+    config : the run's settings.
+    outcomes : model codes that are asked at every instant.
+    any_weight : probability of each code of the vocabulary to be asked at random; zero for none.
+    """
+
+    def __init__(self, reader: RecordReader, config: PretrainConfig, outcomes: Ints, any_weight: np.ndarray) -> None:
+        self.reader, self.config, self.outcomes = reader, config, outcomes
+        self._any_weight = any_weight / max(any_weight.sum(), 1e-12)
+        self._num_any = min(config.num_any_codes, int((any_weight > 0).sum()))
+        self._num_heads = config.network().num_bootstrap_heads
+        self.is_target: Bools = reader.vocabulary.table["target_only"].to_numpy()
+
+    def sample(self, step: Step, number: int, *, is_training: bool) -> Sample:
+        """The sample of one step; without `is_training` nothing is hidden and every site is known."""
+        config = self.config
+        rng = np.random.default_rng([config.seed, number, int(is_training)])
+        thin_share = config.thin_share if is_training else 0.0
+        records = self.reader.read(step.rows, thin=rng, thin_share=thin_share)
+        windows = cut(records, step, config.context)
+        layout = pack(windows)
+        batch = collate(records, windows, layout)
+        if is_training:
+            is_dropped = torch.from_numpy(rng.random(len(windows.subject)) < config.site_dropout)
+            dropped = torch.cat([is_dropped, torch.ones(1, dtype=torch.bool)])[batch.segment]
+            batch = batch._replace(site=torch.where(dropped, 0, batch.site))
+        where = positions(windows, layout)
+        policy = torch.ones(batch.segment.numel(), dtype=torch.bool)
+        policy[torch.from_numpy(where.flat)] = torch.from_numpy(~records.is_thinned[windows.subject[where.window]])
+
+        def ask(codes: Ints, max_queries: int) -> FirstTargets:
+            return first_targets(
+                records,
+                windows,
+                layout,
+                codes,
+                is_target_C=self.is_target[codes],
+                rng=rng,
+                num_heads=self._num_heads,
+                max_queries=max_queries,
+            )
+
+        outcomes = ask(self.outcomes, config.num_outcome_queries)
+        any_codes = None
+        if self._num_any and config.any_code_weight:
+            chosen = rng.choice(len(self._any_weight), self._num_any, replace=False, p=self._any_weight)
+            any_codes = ask(np.sort(chosen), config.num_any_queries)
+        values = None
+        if config.value_query_weight and config.num_value_queries:
+            values = value_targets(records, windows, layout, rng=rng, num_queries=config.num_value_queries)
+        return Sample(batch, policy.view(batch.segment.shape), outcomes, any_codes, values)
+
+    def stream(self, steps: Iterator[Step], first: int, count: int) -> Iterator[tuple[Step, Sample]]:
+        """Training samples of steps `first` to `first + count - 1`, prepared ahead in a thread."""
+        planned = islice(steps, first, first + count)
+        with ThreadPoolExecutor(1, thread_name_prefix="sampler") as pool:
+            waiting: list[tuple[Step, Future[Sample]]] = []
+            number = first
+            try:
+                for step in planned:
+                    waiting.append((step, pool.submit(self.sample, step, number, is_training=True)))
+                    number += 1
+                    if len(waiting) > _STEPS_AHEAD:
+                        done, future = waiting.pop(0)
+                        yield done, future.result()
+                for done, future in waiting:
+                    yield done, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()

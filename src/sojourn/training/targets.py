@@ -1,0 +1,188 @@
+"""What the query heads learn from: times to the next outcome, and values that lie ahead or were hidden."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sojourn.events.splits import splitmix64
+from sojourn.training.batches import Layout, PositionMap, Windows, positions
+from sojourn.training.records import Bools, EventTable, Floats, Ints, Records, age_years
+
+_DAY_S, _HOUR_S = 86400, 3600.0
+
+
+class FirstTargets(NamedTuple):
+    """Q queries, each for C codes: when does the first event of the code come?"""
+
+    position: Tensor
+    """(Q,) int64, flattened position whose state is asked."""
+    gap: Tensor
+    """(Q,) float32, seconds from that instant to the moment of asking; nothing was recorded between."""
+    time: Tensor
+    """(Q,) float64, seconds since the origin at the moment of asking."""
+    clock: Tensor
+    """(Q,) float32, seconds since midnight."""
+    age: Tensor
+    """(Q,) float32, years."""
+    code: Tensor
+    """(C,) int64."""
+    hours: Tensor
+    """(Q, C) float32, hours to the event, or to the end of what is known; inf: it never comes."""
+    is_event: Tensor
+    """(Q, C) bool."""
+    weight: Tensor
+    """(Q, B) float32, bootstrap weight of the subject in each head."""
+
+
+class ValueTargets(NamedTuple):
+    """Q questions for the value of a code at a later time."""
+
+    position: Tensor
+    delay: Tensor
+    """(Q,) float32, seconds from the asked state's instant to the measurement."""
+    code: Tensor
+    value: Tensor
+    """(Q,) float32, in the code's own unit."""
+    previous_value: Tensor
+    previous_delay: Tensor
+    """(Q,) float32, the code's last value at the asked instant and its age there; NaN for none."""
+
+
+def bootstrap_weights(subject_rows: Ints, num_heads: int, seed: int) -> np.ndarray:
+    """Poisson(1) weights of subjects, shape (S, num_heads): the same subject always has the same weights.
+
+    The bootstrap with Poisson counts (Oza and Russell 2001); drawn by hashing, so that no state is kept.
+    """
+    key = subject_rows.astype(np.uint64)[:, None] * np.uint64(num_heads) + np.arange(num_heads, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        salted = (key + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+    mixed = splitmix64(salted)
+    uniform = (mixed >> np.uint64(11)).astype(np.float64) / 2**53
+    weights: Floats = np.searchsorted(_POISSON_CDF, uniform).astype(np.float32)
+    return weights
+
+
+_POISSON_CDF = np.cumsum(np.exp(-1.0) / np.cumprod(np.concatenate([[1.0], np.arange(1.0, 12.0)])))
+
+
+def first_targets(
+    records: Records,
+    windows: Windows,
+    layout: Layout,
+    code_C: Ints,
+    *,
+    is_target_C: Bools,
+    rng: np.random.Generator,
+    num_heads: int,
+    max_queries: int,
+) -> FirstTargets:
+    """Ask at instants drawn at random: half of the time at once, else at a random moment before the next instant.
+
+    Target-only codes (`is_target_C`) are known up to the subject's follow-up, others up to its last instant.
+    """
+    where = positions(windows, layout)
+    timed = np.flatnonzero(where.instant >= 0)
+    chosen = timed if len(timed) <= max_queries else np.sort(rng.choice(timed, max_queries, replace=False))
+    where = PositionMap(*(field[chosen] for field in where))
+    subject = windows.subject[where.window]
+    at = records.instant_time[where.instant]
+    delay = _random_delays(records, where.instant, subject, at, rng)
+    asked = at + delay
+    found = records.outcome_index.first_after(subject[:, None], code_C[None, :], asked[:, None])
+    is_event = found >= 0
+    until = np.where(
+        is_target_C[None, :], records.follow_up[subject][:, None], _watched_until(records)[subject][:, None]
+    )
+    known = np.maximum(until - asked[:, None], 0.0)
+    event_delay = np.where(is_event, records.all_events.seconds[found] - asked[:, None], known)
+    weight = bootstrap_weights(records.rows, num_heads, seed=0)[subject]
+    return FirstTargets(
+        position=torch.from_numpy(where.flat),
+        gap=torch.from_numpy(delay.astype(np.float32)),
+        time=torch.from_numpy(asked.astype(np.float64)),
+        clock=torch.from_numpy(((records.clock[subject] + asked) % _DAY_S).astype(np.float32)),
+        age=torch.from_numpy(age_years(records, subject, asked.astype(np.float64))),
+        code=torch.from_numpy(code_C),
+        hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
+        is_event=torch.from_numpy(is_event),
+        weight=torch.from_numpy(weight),
+    )
+
+
+def _watched_until(records: Records) -> np.ndarray:
+    """Until when codes that the history shows were watched for: the last instant, or for ever after a terminal one."""
+    last = np.zeros(len(records.rows))
+    has_any = np.diff(records.subject_start) > 0
+    last[has_any] = records.instant_time[records.subject_start[1:][has_any] - 1]
+    return np.where(np.isfinite(records.follow_up), last, np.inf)
+
+
+def _random_delays(records: Records, instant: Ints, subject: Ints, at: Ints, rng: np.random.Generator) -> Ints:
+    """Whole ticks to wait after each instant, less than the gap to the next one (or to the end of follow-up)."""
+    is_last = instant + 1 == records.subject_start[subject + 1]
+    following = np.append(records.instant_time, 0)[instant + 1]
+    follow_up = records.follow_up[subject]
+    limit = np.where(is_last, np.where(np.isfinite(follow_up), follow_up, at), following) - at
+    tick = records.tick[subject].astype(np.int64)
+    ticks = np.maximum(np.ceil(limit / tick).astype(np.int64) - 1, 0)
+    wait = np.floor(rng.random(len(at)) * (ticks + 1)).astype(np.int64) * tick
+    return np.where(rng.random(len(at)) < 0.5, 0, wait)
+
+
+def value_targets(
+    records: Records, windows: Windows, layout: Layout, *, rng: np.random.Generator, num_queries: int
+) -> ValueTargets:
+    """Random later events, asked from random earlier instants of the window; and the hidden ones."""
+    where = positions(windows, layout)
+    where = PositionMap(*(field[where.instant >= 0] for field in where))
+    source = rng.integers(0, len(where.flat), num_queries) if len(where.flat) else np.empty(0, np.int64)
+    window, instant = where.window[source], where.instant[source]
+    # Log-uniform steps ahead: most questions are about the near future, some about the far end of the window.
+    ahead = np.exp(rng.random(len(source)) * np.log(np.maximum(windows.end[window] - instant, 1))).astype(np.int64)
+    target = np.minimum(instant + ahead, windows.end[window] - 1)
+    count = records.event_start[target + 1] - records.event_start[target]
+    event = records.event_start[target] + np.floor(rng.random(len(source)) * count).astype(np.int64)
+    shown = records.events.take(event)
+    is_asked = (target > instant) & ~np.isnan(shown.value)
+    flat, source_time = where.flat[source][is_asked], records.instant_time[instant[is_asked]]
+    shown = shown.take(is_asked)
+    hidden_flat, hidden_time, hidden = _hidden_questions(records, where)
+    asked = EventTable(
+        np.concatenate([shown.subject, hidden.subject]),
+        np.concatenate([shown.seconds, hidden.seconds]),
+        np.concatenate([shown.code, hidden.code]),
+        np.concatenate([shown.value, hidden.value]),
+    )
+    flat, source_time = np.concatenate([flat, hidden_flat]), np.concatenate([source_time, hidden_time])
+    last = records.history_index.last_before(asked.subject, asked.code, source_time + 1)
+    has_last = (last >= 0) & (len(records.events.code) > 0)
+    last = np.where(has_last, last, 0)
+    previous = np.where(has_last, records.events.value[last], np.nan) if len(records.events.code) else flat * np.nan
+    age = np.where(has_last, source_time - records.events.seconds[last], np.nan) if len(previous) else previous
+    return ValueTargets(
+        position=torch.from_numpy(flat),
+        delay=torch.from_numpy((asked.seconds - source_time).astype(np.float32)),
+        code=torch.from_numpy(asked.code),
+        value=torch.from_numpy(asked.value),
+        previous_value=torch.from_numpy(previous.astype(np.float32)),
+        previous_delay=torch.from_numpy(age.astype(np.float32)),
+    )
+
+
+def _hidden_questions(records: Records, where: PositionMap) -> tuple[Ints, Ints, EventTable]:
+    """Hidden events, each asked from the last shown instant of its window that is not later."""
+    hidden = records.hidden
+    flat_of_instant = np.full(len(records.instant_time), -1, dtype=np.int64)
+    flat_of_instant[where.instant] = where.flat
+    key = (records.instant_subject << 34) + records.instant_time
+    place = np.searchsorted(key, (hidden.subject << 34) + hidden.seconds, side="right") - 1
+    inside = np.clip(place, 0, max(len(key) - 1, 0))
+    is_usable = (place >= 0) & (len(key) > 0)
+    if len(key):
+        is_usable &= (records.instant_subject[inside] == hidden.subject) & (flat_of_instant[inside] >= 0)
+    chosen = inside[is_usable]
+    if not len(key):
+        return chosen, chosen, hidden.take(is_usable)
+    return flat_of_instant[chosen], records.instant_time[chosen], hidden.take(is_usable)
