@@ -159,8 +159,9 @@ def _plain_ratios(axes: Any) -> None:
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most some hundred points of a curve, its ends included."""
+    """Some hundred points of a curve, its ends included, closer together at its start, where it is steep."""
     if x.size <= _MAX_POINTS:
         return x, y
-    kept = np.unique(np.linspace(0, x.size - 1, _MAX_POINTS).round().astype(int))
+    even, growing = np.linspace(0, x.size - 1, _MAX_POINTS), np.geomspace(1, x.size, _MAX_POINTS) - 1
+    kept = np.unique(np.concatenate([even, growing]).round().astype(int))
     return x[kept], y[kept]
