@@ -258,7 +258,7 @@ def test_killed_build_goes_on_to_the_same_bytes(
     make_meds: MakeMeds, make_rows: MakeRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "PIECE_ROWS", 300)
-    dataset = make_meds(tmp_path / "meds", [make_rows(seed, 5, first_id=10 * seed) for seed in range(60)])
+    dataset = make_meds(tmp_path / "meds", [make_rows(seed, 5, first_id=10 * seed) for seed in range(30)])
     build_store(tmp_path / "whole", [dataset])
     code = (
         "from pathlib import Path; from sojourn.events import plan; from sojourn.events.build import build_store; "
@@ -273,7 +273,7 @@ def test_killed_build_goes_on_to_the_same_bytes(
     process.wait()
     assert not (tmp_path / "killed").exists()
     done = len(list(part.glob("work/*/done.json")))
-    assert 0 < done < 60
+    assert 0 < done < 30
     # A finished shard that was damaged since is made again.
     damaged = part / "shards" / "00000" / "value.npy"
     damaged.write_bytes(damaged.read_bytes()[:-4])

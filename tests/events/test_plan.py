@@ -54,3 +54,12 @@ def test_fingerprint_follows_the_content(many_shards: Path) -> None:
 def test_no_shards(tmp_path: Path) -> None:
     with pytest.raises(MissingTableError, match="sojourn ingest"):
         make_plan([tmp_path], derive=None, splits_seed=0)
+
+
+def test_derivations_differ_by_their_own_fingerprint(many_shards: Path) -> None:
+    def derive(events: pl.DataFrame) -> pl.DataFrame:
+        return events.clear()
+
+    plain = make_plan([many_shards], derive=derive, splits_seed=0).inputs["derive"]
+    derive.fingerprint = "2"
+    assert make_plan([many_shards], derive=derive, splits_seed=0).inputs["derive"] == f"{plain} 2"

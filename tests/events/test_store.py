@@ -114,3 +114,12 @@ def test_open_refuses_other_folders_and_versions(store: EventStore, tmp_path: Pa
     write_json(store.path / "manifest.json", manifest)
     with pytest.raises(StoreError, match="format"):
         EventStore.open(store.path)
+
+
+def test_few_maps_serve_many_shards(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sojourn.events.store._MAX_MAPPED", 1)
+    again = EventStore.open(store.path)
+    first = again.subject(0)
+    np.testing.assert_array_equal(again.subject(119).value, store.subject(119).value)
+    # Arrays handed out before stay valid.
+    np.testing.assert_array_equal(first.value, store.subject(0).value)

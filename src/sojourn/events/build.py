@@ -43,7 +43,8 @@ def build_store(
         MEDS data sets; their subject ids must not clash. A data set without `site` gets its folder's name.
     derive : callable, optional
         Maps timed events (subject_id, time, code, numeric_value) of whole subjects to target-only OUTCOME//...
-        events (subject_id, time, code). A module-level function if `workers` > 1.
+        events (subject_id, time, code). A module-level function if `workers` > 1. It is known by its name and, where
+        it has one, its attribute `fingerprint` (str): a store built with another is not taken for the same.
     workers : int
         Processes. The bytes do not depend on it.
     splits_seed : int

@@ -60,17 +60,17 @@ def describe_subjects(
         [num_subjects] num_events i64, num_instants i64 (instants with an event that is not target-only),
         follow_up_s f64, num_gaps i64 (between these instants), num_minute_gaps, num_hour_gaps i64.
     """
-    target = is_target[events.code]
     begin = np.flatnonzero(first_of_run(events.subject))
     size = np.diff(begin, append=len(events.subject))
     last = events.seconds[begin + size - 1].astype(np.float64)
-    shown_s = np.where(target, -1, events.seconds)
-    last_shown = np.maximum.reduceat(shown_s, begin) if len(begin) else np.zeros(0, np.int64)
-    at_end = is_terminal[events.code] & (shown_s == np.repeat(last_shown, size))
-    ends = np.bitwise_or.reduceat(at_end, begin) if len(begin) else np.zeros(0, np.bool_)
-    subject, seconds = events.subject[~target], events.seconds[~target]
-    is_instant = first_of_run(subject, seconds)
-    subject, seconds = subject[is_instant], seconds[is_instant]
+    shown = events.take(~is_target[events.code]) if is_target.any() else events
+    last_shown = np.full(num_subjects, -1)
+    last_shown[shown.subject] = shown.seconds
+    final = shown.take(np.flatnonzero(is_terminal[shown.code]))
+    ends = np.zeros(num_subjects, np.bool_)
+    ends[final.subject[final.seconds == last_shown[final.subject]]] = True
+    is_instant = first_of_run(shown.subject, shown.seconds)
+    subject, seconds = shown.subject[is_instant], shown.seconds[is_instant]
     gap = np.diff(seconds)[subject[1:] == subject[:-1]]
     owner = subject[1:][subject[1:] == subject[:-1]]
     return pl.DataFrame(

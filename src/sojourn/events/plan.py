@@ -166,8 +166,10 @@ def _fingerprint(folder: Path, shards: Sequence[Path]) -> dict[str, str]:
 
 
 def _name(derive: Derive) -> str:
-    """Name of the derivation, as it goes into the fingerprint."""
-    return f"{derive.__module__}.{getattr(derive, '__qualname__', type(derive).__qualname__)}"
+    """Name of the derivation, and its own fingerprint if it has one, as they go into the fingerprint of the input."""
+    name = f"{derive.__module__}.{getattr(derive, '__qualname__', type(derive).__qualname__)}"
+    own = getattr(derive, "fingerprint", None)
+    return name if own is None else f"{name} {own}"
 
 
 def _check_apart(subjects: dict[str, npt.NDArray[np.int64]]) -> None:

@@ -17,6 +17,8 @@ from sojourn.files import read_json, sha256
 
 MANIFEST = "manifest.json"
 _MICROS = 1_000_000
+_MAX_MAPPED = 4096
+"""Shards mapped at a time: an operating system allows some 65,000 maps, and a shard takes five."""
 
 
 class Shard(NamedTuple):
@@ -162,6 +164,8 @@ class EventStore:
     def shard(self, index: int) -> Shard:
         """The arrays of one shard, mapped at first use."""
         if index not in self._shards:
+            if len(self._shards) >= _MAX_MAPPED:
+                self._shards.pop(next(iter(self._shards)))
             folder = self.path / SHARDS / shard_name(index)
             try:
                 arrays = [_map(folder / f"{name}.npy") for name in Shard._fields]
