@@ -198,6 +198,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     killed = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "POLARS_MAX_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not out.exists()
+    (tmp_path / ".out.part" / "data").mkdir(exist_ok=True)
+    (tmp_path / ".out.part" / "data" / ".0.parquet.1.part").write_text("half a shard")
     monkeypatch.setattr(shards, "_MIN_SHARD_EVENTS", 300)
     remade: list[object] = []
     make = shards.make_shard
@@ -243,7 +245,7 @@ def test_shards_cover_all_slots_once(num_events: int) -> None:
     assert ranges[0][0] == 0
     assert ranges[-1][1] == shards.SLOTS
     assert all(one[1] == two[0] and one[0] < one[1] for one, two in pairwise(ranges))
-    assert num_events / len(ranges) <= 4_000_000
+    assert num_events / len(ranges) <= 2_000_000
 
 
 def test_subjects_spread_evenly_over_slots() -> None:

@@ -5,6 +5,8 @@ import importlib
 from sojourn.errors import ConfigError
 from sojourn.sources.records import Source
 
+__all__ = ["SOURCES", "get_source"]
+
 SOURCES = {
     "challenge-2012": "challenge_2012",
     "challenge-2019": "challenge_2019",

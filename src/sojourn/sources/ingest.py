@@ -106,6 +106,8 @@ def _open_scratch(part: Path, key: dict[str, Any]) -> Path:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         (work / "batches").mkdir(parents=True)
         write_json(stored, key)
+    for leftover in part.rglob(".*.part"):  # a killed process could not remove what it was writing
+        leftover.unlink()
     return work
 
 

@@ -18,13 +18,12 @@ import pyarrow.parquet as pa_parquet
 
 from sojourn.events.splits import splitmix64
 from sojourn.files import atomic_file, read_json, write_json
-from sojourn.sources.records import EVENT_SCHEMA
 
 SLOTS = 1 << 16
 """Subjects are hashed to this many slots; a shard is a range of slots."""
 _SALT = np.uint64(0x5108_5EED_0F_5107)  # so that shards have nothing to do with splits
 _SCRATCH_ROWS = 16_384
-_MIN_SHARD_EVENTS, _MAX_SHARD_EVENTS, _USUAL_SHARDS = 1_000_000, 4_000_000, 256
+_MIN_SHARD_EVENTS, _MAX_SHARD_EVENTS, _USUAL_SHARDS = 1_000_000, 2_000_000, 256
 
 MEDS_SCHEMA = pa.schema(
     [
@@ -92,12 +91,8 @@ def make_shard(job: ShardJob) -> None:
 
     The order is total (all columns), so the bytes do not depend on how the events were batched.
     """
-    files = sorted(job.scratch.glob("*.parquet"))
     in_shard = pl.col("slot").is_between(job.first_slot, job.end_slot - 1)
-    parts = [pl.scan_parquet(path).filter(in_shard).select(_ORDER).collect() for path in files]
-    schema = {name: EVENT_SCHEMA[name] for name in _ORDER}
-    events = pl.concat([pl.DataFrame(schema=schema), *parts], rechunk=False)
-    del parts
+    events = pl.scan_parquet(job.scratch / "*.parquet").filter(in_shard).select(_ORDER).collect()
     events = events.sort(_ORDER, nulls_last=False)
     with atomic_file(job.target) as part:
         write_meds(events, part)
