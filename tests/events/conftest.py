@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+
+from sojourn.events import meds
 
 START = datetime(2150, 3, 1, 8)
 ROW_SCHEMA = {
@@ -41,15 +41,12 @@ def write_meds(
         if not isinstance(rows, pl.DataFrame):
             filled = [(*row, *(None,) * (6 - len(row))) for row in rows]
             rows = pl.DataFrame(filled, schema=ROW_SCHEMA, orient="row")
-        # MEDS wants arrow's plain strings, where polars writes large ones.
-        table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-        plain = [field.with_type(pa.string()) if field.type == pa.large_string() else field for field in table.schema]
-        pq.write_table(table.cast(pa.schema(plain)), folder / "data" / f"{index}.parquet")
+        meds.write_table(rows, folder / "data" / f"{index}.parquet")
     if codes is not None:
-        pl.DataFrame(codes).write_parquet(folder / "metadata" / "codes.parquet")
+        meds.write_table(pl.DataFrame(codes), folder / "metadata" / "codes.parquet")
     if splits is not None:
         table = {"subject_id": list(splits), "split": list(splits.values())}
-        pl.DataFrame(table).write_parquet(folder / "metadata" / "subject_splits.parquet")
+        meds.write_table(pl.DataFrame(table), folder / "metadata" / "subject_splits.parquet")
     return folder
 
 

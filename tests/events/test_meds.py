@@ -50,6 +50,15 @@ def test_site_column(tmp_path: Path) -> None:
     assert meds.site_column(tmp_path, ["code", "hospital"]) == "hospital"
 
 
+def test_written_metadata_passes_validation(two_stays: Path) -> None:
+    meds.validate(two_stays)
+
+
+def test_text_stays_large_as_meds_wants(make_meds: MakeMeds, tmp_path: Path) -> None:
+    text = pl.DataFrame({"subject_id": [1], "time": [T0], "code": ["A"], "text_value": [">300"]})
+    meds.validate(make_meds(tmp_path / "meds", [text]))
+
+
 def test_validation(make_meds: MakeMeds, make_rows: Callable[..., pl.DataFrame], tmp_path: Path) -> None:
     meds.validate(make_meds(tmp_path / "good", [make_rows(0, 3), make_rows(1, 3, first_id=9)]))
     with pytest.raises(SchemaError, match="no other shard"):

@@ -8,7 +8,7 @@ import polars as pl
 
 from sojourn.errors import MissingTableError, SchemaError
 from sojourn.events import codes as grammar
-from sojourn.files import read_json
+from sojourn.files import atomic_file, read_json
 
 CODES_SCHEMA: dict[str, pl.DataType] = {
     "code": pl.String(),
@@ -115,6 +115,24 @@ def iterate_shards(dataset: Path) -> Iterator[tuple[Path, pl.LazyFrame]]:
     """Each shard's path and its lazy table, in order."""
     for path in shard_paths(dataset):
         yield path, pl.scan_parquet(path)
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write a table of a MEDS data set atomically, with the Arrow types that MEDS wants.
+
+    MEDS asks for plain strings and lists, where polars writes large ones; only `text_value` is a large string.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    plain = {pa.large_string(): pa.string(), pa.large_list(pa.large_string()): pa.list_(pa.string())}
+    arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+    fields = [
+        pa.field(field.name, field.type if field.name == "text_value" else plain.get(field.type, field.type))
+        for field in arrow.schema
+    ]
+    with atomic_file(path) as part:
+        pq.write_table(arrow.cast(pa.schema(fields)), part)
 
 
 def validate(dataset: Path) -> None:
