@@ -45,7 +45,9 @@ def bicarbonate(s: State) -> Floats:
 def carbon_dioxide(s: State, hco3: Floats) -> Floats:
     """Arterial carbon dioxide tension, mmHg: retained by failing lungs, blown off in acidosis."""
     retained = 4.0 * s["respiratory"] * (1 - 0.7 * s["ventilated"]) + 7.0 * s["copd"]
-    value: Floats = np.clip(39.0 + retained - 0.75 * relu(25.0 - hco3) + s["dev_pco2"], 12, 130)
+    value: Floats = np.clip(
+        39.0 + retained - 0.75 * relu(25.0 - hco3) + 0.7 * relu(hco3 - 25.0) + s["dev_pco2"], 12, 130
+    )
     return value
 
 
@@ -62,7 +64,7 @@ def saturation(po2: Floats) -> Floats:
 
 def coma_scale(s: State) -> Floats:
     """Glasgow coma scale before rounding, 3 to 15: falls with neurological dysfunction and sedation on a ventilator."""
-    return np.clip(15.2 - 2.4 * relu(s["neuro"]) - 4.5 * s["ventilated"] + s["dev_gcs"], 3, 15)
+    return np.clip(15.2 - 2.4 * relu(s["neuro"]) - 7.0 * s["ventilated"] + s["dev_gcs"], 3, 15)
 
 
 def urine_rate(s: State) -> Floats:

@@ -96,14 +96,13 @@ class _Branches:
         """Go on until every branch has left the ICU or is as good as dead."""
         for step in self._steps():
             see = Bedside(self._state)
-            dies = (1 - np.exp(-STEP_HOURS * death_hazard(self._state, see))).astype(np.float32)
+            dies = (-np.expm1(-STEP_HOURS * death_hazard(self._state, see))).astype(np.float32)
             self._die(step, dies)
             if 1 <= step <= _DAY:
                 self._happen("latent_lactate_gt_4_24h", np.exp(self._state["log_lactate"]) > LACTATE_LIMIT)
             self._alive *= 1 - dies
-            leaves = self._rng.random(len(dies), np.float32) < 1 - np.exp(
-                -STEP_HOURS * discharge_hazard(self._state, see, self._site.practice)
-            )
+            hazard = discharge_hazard(self._state, see, self._site.practice)
+            leaves = self._rng.random(len(dies), np.float32) < -np.expm1(-STEP_HOURS * hazard)
             leaves |= self._state["hours"] >= self._last_hours
             if step < _DAY:
                 self._measure(leaves)

@@ -48,7 +48,7 @@ CONCEPTS: dict[str, Concept] = {
     "dbp": Concept("VITAL", 1003, "mmHg", 3.0, 0.0, 10, 200),
     "map": Concept("VITAL", 1004, "mmHg", 2.5, 0.0, 15, 250),
     "resp_rate": Concept("VITAL", 1005, "/min", 1.5, 0.0, 2, 80),
-    "spo2": Concept("VITAL", 1006, "%", 0.8, 0.0, 40, 100),
+    "spo2": Concept("VITAL", 1006, "%", 1.2, 0.0, 40, 100),
     "temperature": Concept("VITAL", 1007, "°C", 0.12, 0.0, 28, 43),
     "fio2": Concept("VITAL", 1008, "%", 0.0, 0.0, 21, 100),
     "gcs_total": Concept("VITAL", 1009, "points", 0.5, 0.0, 3, 15),

@@ -7,6 +7,7 @@ from sojourn.sources.simulator.config import STEP_HOURS, Practice
 from sojourn.sources.simulator.state import DEVIATION_ROWS, DEVIATIONS, Floats, State
 from sojourn.sources.simulator.treatments import Actions, treat
 
+_MOST_LOG_LACTATE = np.log(np.float32(28))
 _SD = np.array([sd for sd, _ in DEVIATIONS.values()], np.float32)[:, None]
 _KEEP = np.exp(-STEP_HOURS / np.array([tau for _, tau in DEVIATIONS.values()], np.float32))[:, None]
 _KICK = _SD * np.sqrt(1 - _KEEP**2)
@@ -114,13 +115,15 @@ def _pools(s: State, see: Bedside, z: Floats, actions: Actions) -> None:
     cardio, liver, on_rrt = relu(s["cardio"]), relu(s["liver"]), s["rrt"]
     goal = (
         np.float32(np.log(1.2))
-        + 0.42 * relu(cardio - 0.3)
+        + 0.33 * relu(cardio - 0.3)
+        + 0.35 * relu(cardio - 1.8)
         + 0.12 * s["inflammation"]
         + 0.12 * liver
         + 0.02 * relu(62 - see.map)
     )
-    s["log_lactate"] += np.float32(STEP_HOURS / 5) * (goal - s["log_lactate"]) + np.float32(0.3 * np.sqrt(0.2)) * z[0]
-    filtered = s["base_creatinine"] * np.exp(0.58 * s["renal"])
+    pull = np.float32(STEP_HOURS / 5) * (goal - s["log_lactate"])
+    s["log_lactate"] = np.minimum(s["log_lactate"] + pull + np.float32(0.3 * np.sqrt(0.2)) * z[0], _MOST_LOG_LACTATE)
+    filtered = s["base_creatinine"] * np.exp(0.63 * s["renal"])
     goal = np.where(on_rrt > 0, np.minimum(filtered, 1.6), filtered)
     rate = np.where(on_rrt > 0, STEP_HOURS / 14, STEP_HOURS / 20)
     s["creatinine"] = np.clip(s["creatinine"] + rate * (goal - s["creatinine"]), 0.2, 16)
@@ -131,8 +134,8 @@ def _pools(s: State, see: Bedside, z: Floats, actions: Actions) -> None:
     s["hemoglobin"] = np.clip(s["hemoglobin"] - STEP_HOURS * loss + 1.1 * actions.red_cells + 0.05 * z[1], 3.5, 19)
     goal = np.log(s["base_platelets"]) - 0.12 * s["inflammation"] - 0.22 * liver
     s["log_platelets"] += np.float32(STEP_HOURS / 40) * (goal - s["log_platelets"])
-    goal = np.log(s["base_bilirubin"]) + 0.85 * liver
+    goal = np.log(s["base_bilirubin"]) + 1.05 * liver
     s["log_bilirubin"] += np.float32(STEP_HOURS / 30) * (goal - s["log_bilirubin"])
     on_vent = s["ventilated"] > 0
-    need = np.clip(86.0 / see.pf, np.where(on_vent, 0.35, 0.21), np.where(on_vent, 1.0, 0.6))
+    need = np.clip(np.where(on_vent, 115.0, 86.0) / see.pf, np.where(on_vent, 0.35, 0.21), np.where(on_vent, 1.0, 0.6))
     s["fio2"] += 0.35 * (need - s["fio2"])

@@ -94,7 +94,7 @@ def _draw_policy(rng: np.random.Generator, kind: PolicyKind) -> Policy:
         triggered["bedside_glucose"] = 0.0
     return Policy(
         kind=kind,
-        vitals_interval_hours=int(rng.choice([1, 1, 1, 1, 2])),
+        vitals_interval_hours=2 if rng.random() < 0.2 else 1,
         vitals_missed=round(float(rng.uniform(0.03, 0.12)), 3),
         extra_rounds=round(float(rng.uniform(-3.2, -2.2)), 2),
         slope=round(float(rng.uniform(0.5, 1.1)), 2),

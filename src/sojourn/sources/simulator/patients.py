@@ -15,7 +15,7 @@ _DISEASES = {"chf": (-1.9, 0.035), "ckd": (-1.9, 0.03), "copd": (-1.9, 0.02), "d
 _SEVERITY = np.array([0.25, -0.45, 0.25, -0.05, 0.0], np.float32)
 _INFECTED = np.array([0.38, 0.03, 0.22, 0.06, 0.06], np.float32)
 _BLEEDING = np.array([0.08, 0.06, 0.20, 0.03, 0.02], np.float32)
-_VENTILATED = np.array([0.10, 0.35, 0.25, 0.08, 0.28], np.float32)
+_VENTILATED = np.array([0.12, 0.42, 0.30, 0.10, 0.34], np.float32)
 _INSULT = np.array(
     [[0.5, 0.5, 0.9, 1.0, 0.1], [1.0, 0.2, 0.6, 0.4, 0.4], [0.4, 0.1, 0.3, 0.2, 0.0], [0.3, 0.1, 0.2, 0.1, 1.3],
      [0.3, 0.0, 0.2, 0.2, 0.0]], np.float32)  # fmt: skip

@@ -85,8 +85,8 @@ def simulate_chunk(config: SimulatorConfig, site: SiteConfig, chunk: int) -> Sta
     for step in range(last_step + 1):
         see = Bedside(state)
         u = rng.random((3, len(state)), np.float32)
-        dies = u[0] < 1 - np.exp(-STEP_HOURS * death_hazard(state, see))
-        leaves = u[1] < 1 - np.exp(-STEP_HOURS * discharge_hazard(state, see, site.practice))
+        dies = u[0] < -np.expm1(-STEP_HOURS * death_hazard(state, see))
+        leaves = u[1] < -np.expm1(-STEP_HOURS * discharge_hazard(state, see, site.practice))
         ends = dies | leaves | (step == last_step)
         minute = 1 + np.minimum((u[2] * STEP_MINUTES).astype(np.int32), STEP_MINUTES - 1)
         before = state
