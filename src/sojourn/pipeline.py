@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from sojourn.concepts import annotate_codes
+from sojourn.concepts import annotate_codes, concept_table
 from sojourn.events.build import build_store
+from sojourn.events.meds import write_table
 from sojourn.events.records import BuildReport
-from sojourn.files import atomic_file
 from sojourn.sources.accounting import IngestReport
 from sojourn.sources.ingest import ingest as ingest_source
 from sojourn.tasks.outcomes import derive_outcomes
@@ -24,10 +24,11 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
     """
     report = ingest_source(source, raw, out, site=site, workers=workers)
     codes = pl.read_parquet(out / _CODES)
-    annotated = annotate_codes(codes, source)
+    named = annotate_codes(codes, source).drop("concept_unit", "concept_description", strict=False)
+    about = concept_table().select(concept="name", concept_unit="unit", concept_description="description")
+    annotated = named.join(about, on="concept", how="left", maintain_order="left")
     if not annotated.equals(codes):
-        with atomic_file(out / _CODES) as part:
-            annotated.write_parquet(part)
+        write_table(annotated, out / _CODES)
     return report
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from model.conftest import NAN, Event, Record, make_batch, random_record
+from helpers.model_records import NAN, Event, Record, make_batch, random_record
 from sojourn.model import Batch, CodeTable, ModelConfig, Network
 from sojourn.model.features import time_features
 

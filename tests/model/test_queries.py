@@ -13,7 +13,7 @@ from sojourn.model.queries import FirstEventHead, union_log_hazard
 def head() -> FirstEventHead:
     torch.manual_seed(0)
     config = ModelConfig(d_model=16, d_decoder=16, d_event=8, num_heads=2, hazard_edges_hours=(1.0, 2.0, 4.0))
-    return FirstEventHead(config, torch.full((5,), -2.0))
+    return FirstEventHead(config, torch.full((5, 4), -2.0))
 
 
 def test_cumulative_hazard_of_a_worked_example(head: FirstEventHead) -> None:

@@ -44,7 +44,12 @@ def _subjects_per_code(subject: Ints, code: npt.NDArray[np.uint32], num_codes: i
 
 
 def describe_subjects(
-    events: Events, *, is_target: npt.NDArray[np.bool_], is_terminal: npt.NDArray[np.bool_], num_subjects: int
+    events: Events,
+    *,
+    is_target: npt.NDArray[np.bool_],
+    is_terminal: npt.NDArray[np.bool_],
+    is_death: npt.NDArray[np.bool_],
+    num_subjects: int,
 ) -> pl.DataFrame:
     """Extent, instants and recorded time resolution of each subject; every subject has an event.
 
@@ -52,7 +57,9 @@ def describe_subjects(
     ----------
     events : Events
         Sorted.
-    is_target, is_terminal : array of bool, shape [num_codes]
+    is_target, is_terminal, is_death : array of bool, shape [num_codes]
+        A terminal code ends the record if it stands in the last instant; a death does wherever it stands, since what
+        is charted later (an autopsy, a late entry) happened to nobody.
 
     Returns
     -------
@@ -69,6 +76,7 @@ def describe_subjects(
     final = shown.take(np.flatnonzero(is_terminal[shown.code]))
     ends = np.zeros(num_subjects, np.bool_)
     ends[final.subject[final.seconds == last_shown[final.subject]]] = True
+    ends[shown.subject[is_death[shown.code]]] = True
     is_instant = first_of_run(shown.subject, shown.seconds)
     subject, seconds = shown.subject[is_instant], shown.seconds[is_instant]
     gap = np.diff(seconds)[subject[1:] == subject[:-1]]

@@ -90,7 +90,7 @@ def encode(frame: pl.DataFrame, table: pl.DataFrame, *, split_of: SplitOf, deriv
         sources=mapping.table,
         events=events,
         static=static,
-        subjects=_subjects(rows, splits, events, static, is_target=is_target, is_terminal=terminal),
+        subjects=_subjects(rows, splits, events, static, codes.with_columns(is_terminal=terminal)),
         sketch=_sketch(rows, splits == "train"),
         accounts=accounts,
     )
@@ -144,9 +144,7 @@ def _subjects(
     splits: npt.NDArray[np.str_],
     events: Events,
     static: Events,
-    *,
-    is_target: npt.NDArray[np.bool_],
-    is_terminal: npt.NDArray[np.bool_],
+    codes: pl.DataFrame,
 ) -> pl.DataFrame:
     """Everything that the store says about each subject, but its place."""
     num = len(rows.ids)
@@ -161,5 +159,11 @@ def _subjects(
             "num_static": np.bincount(static.subject, minlength=num),
         }
     )
-    extent = describe_subjects(events, is_target=is_target, is_terminal=is_terminal, num_subjects=num)
+    extent = describe_subjects(
+        events,
+        is_target=codes["target_only"].to_numpy(),
+        is_terminal=codes["is_terminal"].to_numpy(),
+        is_death=(codes["code"] == grammar.DEATH).to_numpy(),
+        num_subjects=num,
+    )
     return about.hstack(extent)

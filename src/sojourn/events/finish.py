@@ -15,9 +15,10 @@ from sojourn.events.pieces import SHARDS, WORK, read_marker, read_sketch, read_t
 from sojourn.events.plan import Plan
 from sojourn.events.records import ACCOUNTS, NOTES
 from sojourn.events.sketch import QUANTILES, ValueSketch, convert, merge_sketches, summarise
-from sojourn.files import atomic_file, sha256
+from sojourn.files import atomic_file, read_json, sha256, write_json
 
 _MERGED_AT_ONCE = 8
+_INGEST = "metadata/ingest.json"
 _COUNTS = ("count", "num_static", "num_values", "num_subjects")
 
 
@@ -33,6 +34,9 @@ def finish(part: Path, plan: Plan) -> dict[str, Any]:
     _write_parquet(subjects, part / "subjects.parquet")
     quarantine = pl.concat([read_table(part, index, "quarantine") for index in range(num)])
     _write_parquet(quarantine.select("dataset", "file", "row", "subject_id", "reason"), part / "quarantine.parquet")
+    for name, folder in _folders(plan):
+        if (folder / _INGEST).exists():
+            write_json(part / "datasets" / f"{name}.json", read_json(folder / _INGEST))
     dtype = np.dtype(np.uint16 if len(vocabulary) < 1 << 16 else np.uint32)
     for index in range(num):
         _renumber(part, index, vocabulary["code"], dtype)

@@ -81,5 +81,5 @@ class CodeTable(NamedTuple):
     """(V,) bool, whether the code can occur in a history (neither target-only nor static)."""
     value_share: Tensor
     """(V,) float32 in (0, 1), share of the code's events that carry a value."""
-    log_rate: Tensor
-    """(V,) float32, log of the code's rate of occurrence per hour at risk, where the hazards start from."""
+    log_hazard: Tensor
+    """(V, J) float32, log-hazards per hour of the code's first event on the bins, where learning starts from."""

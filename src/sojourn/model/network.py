@@ -75,7 +75,7 @@ class Network(nn.Module):
         self.gap_head = GapHead(config)
         self.code_head = CodeHead(config, codes.can_emit)
         self.value_head = ValueHead(config)
-        self.first_head = FirstEventHead(config, codes.log_rate)
+        self.first_head = FirstEventHead(config, codes.log_hazard)
         self.value_query = ValueQueryHead(config)
 
     # -- history to states ------------------------------------------------------------------------------------------

@@ -28,14 +28,14 @@ class FirstEventHead(nn.Module):
 
     width: Tensor
     start: Tensor
-    log_rate: Tensor
+    log_base: Tensor
 
-    def __init__(self, config: ModelConfig, log_rate_V: Tensor) -> None:
+    def __init__(self, config: ModelConfig, log_hazard_VJ: Tensor) -> None:
         super().__init__()
         edges = torch.tensor((0.0, *config.hazard_edges_hours))
         self.register_buffer("start", edges)
         self.register_buffer("width", torch.cat([edges.diff(), torch.tensor([math.inf])]))
-        self.register_buffer("log_rate", log_rate_V.float())
+        self.register_buffer("log_base", log_hazard_VJ.float())
         self.num_heads, self.num_bins, self.d_event = config.num_bootstrap_heads, len(edges), config.d_event
         hidden = 2 * config.d_decoder
         self.mlp = nn.Sequential(
@@ -58,7 +58,7 @@ class FirstEventHead(nn.Module):
         key = self.out(hidden).view(-1, self.num_heads, self.num_bins, self.d_event)
         with torch.autocast(h_QD.device.type, enabled=False):
             logit = torch.einsum("qbjd,cd->qbcj", key.float(), embedding_CD.float())
-            logit = logit + self.code_bias(embedding_CD.float()) + self.log_rate[code_C][:, None]
+            logit = logit + self.code_bias(embedding_CD.float()) + self.log_base[code_C]
         return torch.clamp(logit, *_LOG_HAZARD_RANGE)
 
     def cumulative(self, log_hazard: Tensor, hours: Tensor) -> Tensor:

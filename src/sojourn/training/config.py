@@ -29,7 +29,7 @@ class PretrainConfig(BaseModel):
     """Optimiser steps at most, whatever `epochs` says."""
     context: Annotated[int, Field(ge=8)] = 256
     """Instants that the network sees at once."""
-    instants_per_batch: Annotated[int, Field(ge=16)] = 4096
+    instants_per_batch: Annotated[int, Field(ge=16)] = 2048
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
@@ -38,6 +38,9 @@ class PretrainConfig(BaseModel):
     """Decay of the exponential moving average of the weights, which is what is evaluated and kept."""
     site_dropout: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of windows in training whose site is unknown, so that a new hospital is a case that was seen."""
+    unknown_share: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Share of (subject, code) pairs in training whose code is replaced by the `//unknown` of its parent, so that
+    a code that only a new hospital uses means something to the network."""
     thin_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of subjects in a batch whose measurements are hidden at random, as if another hospital had measured."""
     outcome_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -45,12 +48,12 @@ class PretrainConfig(BaseModel):
     any_code_weight: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the first-event loss of codes drawn at random, which lets any code be asked."""
     value_query_weight: Annotated[float, Field(ge=0)] = 0.1
-    num_outcome_queries: Annotated[int, Field(ge=1)] = 1024
+    num_outcome_queries: Annotated[int, Field(ge=1)] = 768
     """Moments of a batch at which the outcomes are asked."""
     num_any_codes: Annotated[int, Field(ge=0)] = 8
     num_any_queries: Annotated[int, Field(ge=1)] = 256
     """Moments of a batch at which codes drawn at random are asked."""
-    num_value_queries: Annotated[int, Field(ge=0)] = 1024
+    num_value_queries: Annotated[int, Field(ge=0)] = 512
     outcomes: tuple[str, ...] | None = None
     """Codes whose first event is asked for at every instant; by default all target-only codes of the store."""
     held_out_sites: tuple[str, ...] = ()

@@ -22,13 +22,15 @@ from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.model import Network
 from sojourn.progress import console, progress_bar
+from sojourn.tasks.outcomes import outcomes
 from sojourn.training.average import WeightAverage
 from sojourn.training.checkpoint import load_checkpoint, save_checkpoint
 from sojourn.training.config import PretrainConfig, read_config
 from sojourn.training.evaluate import TuningLoss, tuning_loss
 from sojourn.training.fits import density_fits
+from sojourn.training.hazards import base_log_hazards
 from sojourn.training.loss import Losses, Sample, losses
-from sojourn.training.plan import epoch_steps, steps
+from sojourn.training.plan import Step, epoch_steps, steps
 from sojourn.training.records import Ints, RecordReader
 from sojourn.training.run import METRICS, VOCABULARY, WEIGHTS, Run, code_table, resolved, save_settings, save_tensors
 from sojourn.training.sampler import Sampler
@@ -138,8 +140,8 @@ class _Trainer:
     def _outcomes(self) -> Ints:
         table = self.vocabulary.table
         if self.config.outcomes is None:
-            is_outcome = table["target_only"] & table["code"].str.starts_with("OUTCOME//") & (table["count"] > 0)
-            is_outcome &= ~table["code"].str.contains("unknown|follow_up_end")
+            names = [outcome.code for outcome in outcomes().values()]
+            is_outcome = table["code"].is_in(names) & (table["count"] > 0)
             return table.filter(is_outcome)["index"].to_numpy().astype(np.int64)
         known = dict(zip(table["code"], table["index"], strict=True))
         missing = [code for code in self.config.outcomes if code not in known]
@@ -168,17 +170,14 @@ class _Trainer:
         save_settings(self.run, self.settings)
         self.vocabulary.save(self.run / VOCABULARY)
 
-    def _log_rates(self) -> torch.Tensor:
-        """Occurrences per hour of all training records, where the hazards start from."""
-        table = self.vocabulary.table
-        subjects = self.store.subjects[self.train_rows]
-        hours = float(_observed_hours(subjects["follow_up_s"].to_numpy(), subjects["num_instants"].to_numpy()))
-        return torch.tensor(np.log((table["count"].to_numpy() + 0.5) / hours), dtype=torch.float32).clamp(-14.0, 3.0)
-
     def fit(self) -> RunSummary:
         config, began = self.config, time.monotonic()
+        sampler = Sampler(self.reader, config, self.outcomes, self._any_weights())
+        plan = self._plan(self.train_rows, epoch=0)
+        edges = config.network().hazard_edges_hours
         torch.manual_seed(config.seed)
-        network = Network(config.network(), code_table(self.vocabulary, self._log_rates()), len(self.sites))
+        codes = code_table(self.vocabulary, base_log_hazards(sampler, plan, edges))
+        network = Network(config.network(), codes, len(self.sites))
         fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
         decayed = [p for p in network.parameters() if p.ndim >= 2]
         plain = [p for p in network.parameters() if p.ndim < 2]
@@ -195,10 +194,9 @@ class _Trainer:
             return self._summary(network, state, began, was_finished=True)
         self._forget_after(state["step"])
         module, wrapped = fabric.setup(TrainStep(network), optimizer)
-        sampler = Sampler(self.reader, config, self.outcomes, self._any_weights())
         rows = self.train_rows
         num_instants = self.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows]
-        plan = steps(
+        stream = steps(
             rows,
             num_instants,
             context=config.context,
@@ -211,7 +209,7 @@ class _Trainer:
         )
         with progress_bar("pre-training", total) as bar:
             bar.advance(state["step"])
-            for step, sample in sampler.stream(plan, state["step"], total - state["step"]):
+            for step, sample in sampler.stream(stream, state["step"], total - state["step"]):
                 line = self._step(module, wrapped, fabric, sample, state["step"], total)
                 average.update(network, state["step"])
                 state["step"] += 1
@@ -261,15 +259,7 @@ class _Trainer:
         self, network: Network, average: WeightAverage, sampler: Sampler, state: dict[str, Any], epoch: int
     ) -> None:
         """Evaluate the averaged weights on the tuning subjects, and keep them if they are the best so far."""
-        num_instants = self.store.subjects["num_instants"].to_numpy().astype(np.int64)[self.tuning_rows]
-        plan = epoch_steps(
-            self.tuning_rows,
-            num_instants,
-            context=self.config.context,
-            instants_per_batch=self.config.instants_per_batch,
-            seed=self.config.seed,
-            epoch=0,
-        )
+        plan = self._plan(self.tuning_rows, epoch=0)
         with average.applied_to(network):
             result = tuning_loss(network, sampler, plan)
             weights = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
@@ -283,25 +273,21 @@ class _Trainer:
 
     def _total_steps(self) -> int:
         """Steps of `epochs` epochs, capped by `max_steps`."""
-        config = self.config
-        num_instants = self.store.subjects["num_instants"].to_numpy().astype(np.int64)[self.train_rows]
-
-        def count(epoch: int) -> int:
-            return len(
-                epoch_steps(
-                    self.train_rows,
-                    num_instants,
-                    context=config.context,
-                    instants_per_batch=config.instants_per_batch,
-                    seed=config.seed,
-                    epoch=epoch,
-                )
-            )
-
-        whole = sum(count(epoch) for epoch in range(int(config.epochs)))
-        rest = config.epochs - int(config.epochs)
-        total = whole + (math.ceil(rest * count(int(config.epochs))) if rest else 0)
+        config, whole = self.config, int(self.config.epochs)
+        counts = [len(self._plan(self.train_rows, epoch)) for epoch in range(math.ceil(config.epochs))]
+        total = sum(counts[:whole]) + sum(math.ceil((config.epochs - whole) * count) for count in counts[whole:])
         return min(total, config.max_steps) if config.max_steps else total
+
+    def _plan(self, rows: Ints, epoch: int) -> list[Step]:
+        """The steps of one epoch over some subjects."""
+        return epoch_steps(
+            rows,
+            self.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows],
+            context=self.config.context,
+            instants_per_batch=self.config.instants_per_batch,
+            seed=self.config.seed,
+            epoch=epoch,
+        )
 
     def _any_weights(self) -> npt.NDArray[np.float64]:
         """Codes that may be asked at random: those that the history shows, by the root of their frequency."""
@@ -358,17 +344,12 @@ def _score(result: TuningLoss, config: PretrainConfig) -> float:
 
 
 def _schedule(step: int, warmup: int, total: int) -> float:
-    """Linear warm-up, then half a cosine down to a twentieth."""
+    """Linear warm-up for a tenth of the steps at most, then half a cosine down to a twentieth."""
+    warmup = min(warmup, total // 10)
     if step < warmup:
         return (step + 1) / warmup
     share = (step - warmup) / max(total - warmup, 1)
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-
-
-def _observed_hours(follow_up_s: np.ndarray, num_instants: np.ndarray) -> float:
-    """Hours that all records cover; half an hour an instant where the follow-up is without end."""
-    seconds = np.where(np.isfinite(follow_up_s), follow_up_s, 1800.0 * num_instants)
-    return max(float(seconds.sum()) / 3600.0, 1.0)
 
 
 def _fingerprint(store: EventStore) -> str:

@@ -129,10 +129,29 @@ class RecordReader:
         self._is_store_target = store.vocabulary["target_only"].to_numpy()
         site_index = {name: i + 1 for i, name in enumerate(sites)}
         self._site = np.array([site_index.get(name, 0) for name in store.subjects["site"]], dtype=np.int64)
+        nearest = vocabulary.table["unknown"].to_numpy().astype(np.int64)
+        names = [code.split("//")[0] + "//unknown" for code in vocabulary.table["code"]]
+        furthest = np.array([vocabulary.index.get(name, 0) for name in names], dtype=np.int64)
+        self._unknown = np.stack([nearest, furthest])
         self._tick = store.subjects["time_tick_s"].to_numpy().astype(np.float32)
 
-    def read(self, rows: Ints, *, thin: np.random.Generator | None = None, thin_share: float = 0.0) -> Records:
-        """Read subjects; with `thin`, hide events of a random `thin_share` of them at random rates per code."""
+    def read(
+        self,
+        rows: Ints,
+        *,
+        rng: np.random.Generator | None = None,
+        thin_share: float = 0.0,
+        unknown_share: float = 0.0,
+    ) -> Records:
+        """Read subjects.
+
+        Parameters
+        ----------
+        rows : rows of the subjects in the store.
+        rng : source of what is changed at random; without it nothing is.
+        thin_share : share of the subjects whose events are hidden at random rates per code.
+        unknown_share : share of (subject, code) pairs whose code becomes the `//unknown` of its parent.
+        """
         subjects = [self.store.subject(int(row)) for row in rows]
         count = [len(s.code) for s in subjects]
         store_code = _concatenate([s.code for s in subjects], np.int64)
@@ -142,8 +161,10 @@ class RecordReader:
             self._code[store_code],
             _concatenate([s.value for s in subjects], np.float32),
         )
+        if rng is not None and unknown_share > 0:
+            events = events._replace(code=self._forget(events, rng, unknown_share))
         is_target = self._is_store_target[store_code] | self._is_target_only[events.code]
-        is_thinned, is_hidden = _thin(events, len(rows), self.num_codes, thin, thin_share)
+        is_thinned, is_hidden = _thin(events, len(rows), self.num_codes, rng, thin_share)
         shown = _canonical(events.take(~is_target & ~is_hidden))
         static_code = _concatenate([s.static_code for s in subjects], np.int64)
         static_subject = np.repeat(np.arange(len(rows)), [len(s.static_code) for s in subjects])
@@ -168,6 +189,16 @@ class RecordReader:
             is_thinned=is_thinned,
             num_codes=self.num_codes,
         )
+
+    def _forget(self, events: EventTable, rng: np.random.Generator, share: float) -> Ints:
+        """Codes with a random share of the (subject, code) pairs replaced by the `//unknown` of a level above.
+
+        A new hospital's code may share all levels but the last with a known one, or only the first.
+        """
+        pair, inverse = np.unique(events.subject * self.num_codes + events.code, return_inverse=True)
+        level = rng.integers(0, 2, len(pair))[inverse]
+        is_forgotten = (rng.random(len(pair)) < share)[inverse] & ~self._is_target_only[events.code]
+        return np.where(is_forgotten, self._unknown[level, events.code], events.code)
 
 
 def age_years(records: Records, subject: Ints, seconds: npt.NDArray[np.float64]) -> Floats:

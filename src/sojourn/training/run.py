@@ -22,7 +22,7 @@ from sojourn.training.records import RecordReader
 SETTINGS, WEIGHTS, VOCABULARY, METRICS = "run.yaml", "model.safetensors", "vocabulary.parquet", "metrics.jsonl"
 
 
-def code_table(vocabulary: ModelVocabulary, log_rate: Tensor) -> CodeTable:
+def code_table(vocabulary: ModelVocabulary, log_hazard_VJ: Tensor) -> CodeTable:
     """What the network must know of the codes, from the vocabulary."""
     table = vocabulary.table
     scale = torch.tensor(table["scale"].to_numpy(), dtype=torch.float32)
@@ -36,7 +36,7 @@ def code_table(vocabulary: ModelVocabulary, log_rate: Tensor) -> CodeTable:
         tick=torch.where(is_gridded, tick, 1e-3 * scale),
         can_emit=~hidden,
         value_share=torch.tensor(((table["num_values"] + 0.5) / (table["count"] + 1.0)).to_numpy()).float(),
-        log_rate=log_rate,
+        log_hazard=log_hazard_VJ,
     )
 
 
@@ -68,7 +68,7 @@ class Run:
     def network(self, *, random_weights_seed: int | None = None) -> Network:
         """The trained network in evaluation mode; with a seed, the same network with random weights (a control)."""
         weights = safetensors.torch.load_file(str(self.path / WEIGHTS))
-        codes = code_table(self.vocabulary, weights["first_head.log_rate"])
+        codes = code_table(self.vocabulary, weights["first_head.log_base"])
         if random_weights_seed is not None:
             torch.manual_seed(random_weights_seed)
         network = Network(self.config.network(), codes, len(self.sites))

@@ -15,6 +15,7 @@ from sojourn.training.records import Bools, Ints, RecordReader
 from sojourn.training.targets import FirstTargets, first_targets, value_targets
 
 _STEPS_AHEAD = 3
+_MAX_PAIRS = 1_000_000
 
 
 class Sampler:
@@ -39,8 +40,9 @@ class Sampler:
         """The sample of one step; without `is_training` nothing is hidden and every site is known."""
         config = self.config
         rng = np.random.default_rng([config.seed, number, int(is_training)])
-        thin_share = config.thin_share if is_training else 0.0
-        records = self.reader.read(step.rows, thin=rng, thin_share=thin_share)
+        change = rng if is_training else None
+        thin_share, unknown_share = config.thin_share, config.unknown_share
+        records = self.reader.read(step.rows, rng=change, thin_share=thin_share, unknown_share=unknown_share)
         windows = cut(records, step, config.context)
         layout = pack(windows)
         batch = collate(records, windows, layout)
@@ -73,6 +75,23 @@ class Sampler:
         if config.value_query_weight and config.num_value_queries:
             values = value_targets(records, windows, layout, rng=rng, num_queries=config.num_value_queries)
         return Sample(batch, policy.view(batch.segment.shape), outcomes, any_codes, values)
+
+    def ask_all(self, step: Step, number: int) -> FirstTargets:
+        """Questions for every code of the vocabulary at some moments of a step's records."""
+        rng = np.random.default_rng([self.config.seed, number])
+        records = self.reader.read(step.rows)
+        windows = cut(records, step, self.config.context)
+        codes = np.arange(self.reader.num_codes)
+        return first_targets(
+            records,
+            windows,
+            pack(windows),
+            codes,
+            is_target_C=self.is_target,
+            rng=rng,
+            num_heads=1,
+            max_queries=max(1, min(self.config.num_outcome_queries, _MAX_PAIRS // len(codes))),
+        )
 
     def stream(self, steps: Iterator[Step], first: int, count: int) -> Iterator[tuple[Step, Sample]]:
         """Training samples of steps `first` to `first + count - 1`, prepared ahead in a thread."""

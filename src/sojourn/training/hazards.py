@@ -1,0 +1,32 @@
+"""Where the hazards start from: occurrences over exposure in each bin, without any covariate."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sojourn.training.plan import Step
+from sojourn.training.sampler import Sampler
+
+_NUM_BATCHES = 8
+_LOWEST = -20.0
+
+
+def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequence[float]) -> torch.Tensor:
+    """Maximum-likelihood log-hazards per hour of every code on every bin, shape (V, J) float32.
+
+    From random moments of the first training batches, shrunk by half an event towards the code's overall rate.
+    """
+    start = np.array([0.0, *edges_hours])
+    end = np.array([*edges_hours, 2 * edges_hours[-1]])
+    events = np.zeros((sampler.reader.num_codes, len(start)))
+    exposure = np.zeros_like(events)
+    for number, step in enumerate(plan[:_NUM_BATCHES]):
+        targets = sampler.ask_all(step, number)
+        hours, is_event = targets.hours.numpy().astype(np.float64), targets.is_event.numpy()
+        for j, (lower, upper) in enumerate(zip(start, end, strict=True)):
+            exposure[:, j] += np.clip(hours - lower, 0.0, upper - lower).sum(0)
+            events[:, j] += (is_event & (hours > lower) & (hours <= upper)).sum(0)
+    overall = (events.sum(1) + 0.5) / (exposure.sum(1) + 1.0)
+    hazard = (events + 0.5) / (exposure + 0.5 / overall[:, None])
+    return torch.from_numpy(np.log(hazard).clip(_LOWEST)).float()
