@@ -1,6 +1,6 @@
 """Side by side: measurement rates and value ranges of open ICU data and of the simulator.
 
-    SOJOURN_DATA=... python benchmarks/simulator_match.py [--stays 1000] [--seed 0] [--ceiling 1000] [--docs docs/simulator.md]
+    SOJOURN_DATA=... python benchmarks/simulator_match.py --stays 1024 --ceiling 1024 --docs docs/simulator.md
 
 Writes ``benchmarks/results/simulator_match.json`` and, with --docs, replaces the tables between the markers in that
 page. Rates are per day of stay in the ICU. YAIB's cohort is on an hourly grid, so its rates cannot pass 24.
@@ -194,8 +194,8 @@ def tables(result: Summary) -> str:
         cells = (source["stays"].get(name) for source in sources)
         lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(_number(cell) for cell in cells) + " |")
     if result["ceiling"]:
-        lines += ["", "| task, at the last hospital | predictions | prevalence | mean true risk | AUROC of the true risk |",
-                  "|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", "| at the last hospital | predictions | prevalence | mean true risk | AUROC of the true risk |"]
+        lines += ["|---|---|---|---|---|"]
         lines += [
             f"| {row['task']} | {row['predictions']} | {row['prevalence']:.4f} | {row['mean_true_risk']:.4f} "
             f"| {row['auroc']:.3f} |"
