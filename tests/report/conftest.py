@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from synthetic_artifacts import write_synthetic_run
+
+from helpers.synthetic_artifacts import write_synthetic_run
 
 
 @pytest.fixture(scope="session")

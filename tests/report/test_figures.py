@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from synthetic_artifacts import synthetic_curve, synthetic_fits, synthetic_timeline
 
+from helpers.synthetic_artifacts import synthetic_curve, synthetic_fits, synthetic_timeline
 from sojourn.report.artifacts import Entry, Estimate, read_run
 from sojourn.report.figures import (
     forest_figure,

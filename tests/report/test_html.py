@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from synthetic_artifacts import UNSEEN, write_synthetic_run
 
+from helpers.synthetic_artifacts import UNSEEN, write_synthetic_run
 from sojourn.errors import RunError
 from sojourn.report.html import report
 from sojourn.report.sections import SECTIONS

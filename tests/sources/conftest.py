@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from psv_lines import HEADER_2019, line_2019
+
+from helpers.psv_lines import HEADER_2019, line_2019
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from psv_lines import HEADER_2019, line_2019
 
+from helpers.psv_lines import HEADER_2019, line_2019
 from sojourn.errors import MissingTableError, SchemaError
 from sojourn.sources.ingest import ingest
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from task_records import Row, table
+
+from helpers.task_records import Row, table
 
 
 @pytest.fixture

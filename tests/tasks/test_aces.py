@@ -7,8 +7,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from meds import LabelSchema
-from task_records import Row, at
 
+from helpers.task_records import Row, at
 from sojourn.errors import TaskError
 from sojourn.events.build import build_store
 from sojourn.tasks.files import read_labels

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from task_records import Row
 
+from helpers.task_records import Row
 from sojourn.errors import TaskError
 from sojourn.events.build import build_store
 from sojourn.tasks.baseline import BASELINES, baseline

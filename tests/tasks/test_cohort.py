@@ -5,8 +5,8 @@ from datetime import datetime
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from task_records import Row, at, table
 
+from helpers.task_records import Row, at, table
 from sojourn.tasks.cohort import Records, find_stays, label_events
 from sojourn.tasks.definitions import Schedule, Task, get_task
 from sojourn.tasks.outcomes import derive_outcomes

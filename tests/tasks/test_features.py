@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from task_records import Row, at
 
+from helpers.task_records import Row, at
 from sojourn.events.build import build_store
 from sojourn.events.store import EventStore
 from sojourn.tasks.features import _range_min, hand_features

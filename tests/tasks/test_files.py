@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from meds import LabelSchema
 from meds_evaluation.schema import PredictionSchema
-from task_records import at
 
+from helpers.task_records import at
 from sojourn.errors import SchemaError
 from sojourn.tasks.files import Labels, read_labels, read_predictions, write_labels, write_predictions
 

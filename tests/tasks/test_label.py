@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from meds import LabelSchema
-from task_records import Row
 
+from helpers.task_records import Row
 from sojourn.errors import DataError, TaskError
 from sojourn.events.build import build_store
+from sojourn.events.store import EventStore
 from sojourn.tasks.files import read_labels
 from sojourn.tasks.label import label
 from sojourn.tasks.outcomes import derive_outcomes
@@ -145,3 +147,46 @@ def test_sepsis_needs_a_source_that_brings_it(write_meds: WriteMeds, tmp_path: P
     with pytest.raises(TaskError, match="none of the codes OUTCOME//sepsis"):
         label("sepsis-6h", folder, tmp_path / "l.parquet")
     label("death-24h", folder, tmp_path / "l.parquet")  # that nobody died is possible
+
+
+@pytest.fixture
+def store(dataset: Path, tmp_path: Path) -> Path:
+    place = tmp_path / "chosen-store"
+    build_store(place, [dataset], derive=derive_outcomes)
+    return place
+
+
+def test_splits_share_out_the_labels_of_a_store(store: Path, tmp_path: Path) -> None:
+    label("death-24h", store, tmp_path / "all.parquet")
+    whole = read_labels(tmp_path / "all.parquet").table
+    split_of = EventStore.open(store).subjects.select("subject_id", "split")
+    parts = []
+    for split in split_of["split"].unique():
+        report = label("death-24h", store, tmp_path / "part.parquet", split=split)
+        part = read_labels(tmp_path / "part.parquet").table
+        assert part.join(split_of, on="subject_id")["split"].unique().to_list() in ([split], [])
+        assert report.attrition[-1] == (split, part.height, part["subject_id"].n_unique())
+        parts.append(part)
+    assert pl.concat(parts).sort("subject_id", "prediction_time").equals(whole)
+
+
+def test_sites_are_chosen_or_left_out(store: Path, tmp_path: Path) -> None:
+    one = label("death-24h", store, tmp_path / "a.parquet", sites=["hospital_1"])
+    rest = label("death-24h", store, tmp_path / "b.parquet", exclude_sites=["hospital_1"])
+    a, b = read_labels(tmp_path / "a.parquet").table, read_labels(tmp_path / "b.parquet").table
+    assert a["subject_id"].min() >= 100 > b["subject_id"].max()
+    assert one.attrition[-1].step == "at hospital_1"
+    assert rest.attrition[-1].step == "not at hospital_1"
+    assert one.num_labels + rest.num_labels == label("death-24h", store, tmp_path / "c.parquet").num_labels
+
+
+@pytest.mark.parametrize("choice", [{"split": "test"}, {"sites": ["nowhere"]}, {"exclude_sites": ["nowhere"]}])
+def test_a_split_or_site_that_is_not_there_is_refused(store: Path, tmp_path: Path, choice: dict[str, Any]) -> None:
+    with pytest.raises(TaskError, match=r"has no (test|nowhere)"):
+        label("death-24h", store, tmp_path / "l.parquet", **choice)
+    assert not (tmp_path / "l.parquet").exists()
+
+
+def test_only_a_store_knows_splits_and_sites(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="must be an event store"):
+        label("death-24h", dataset, tmp_path / "l.parquet", split="train")

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from task_records import Row, at, table
 
+from helpers.task_records import Row, at, table
 from sojourn.errors import TaskError
 from sojourn.tasks.outcomes import derive_outcomes, matching_codes, outcomes, parse_outcomes
 
