@@ -177,15 +177,20 @@ def label(
     task: Annotated[str, typer.Argument(help="Built-in task (see `sojourn tasks`) or an ACES YAML file.")],
     dataset: Annotated[Path, typer.Argument(help="MEDS data set or event store.")],
     out: Annotated[Path, typer.Argument(help="Parquet file to write, in the MEDS label schema.")],
+    split: Annotated[
+        str | None, typer.Option(help="Only subjects of a store's train, tuning or held_out split.")
+    ] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Only subjects of this site of a store; repeatable.")] = None,
+    exclude_site: Annotated[list[str] | None, typer.Option(help="No subjects of this site; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find who is asked when, and what came true.
 
-    Example: [dim]sojourn label death-24h stores/mimic labels/death-24h.parquet[/]
+    Example: [dim]sojourn label death-24h stores/mimic labels/death-24h.parquet --split held_out[/]
     """
     from sojourn.tasks.label import label as run
 
-    report = run(task, dataset, out)
+    report = run(task, dataset, out, split=split, sites=site or None, exclude_sites=exclude_site or None)
     _show(report, as_json, table=[a._asdict() for a in report.attrition])
 
 

@@ -1,12 +1,14 @@
 """Label a data set: a built-in task or an ACES file in, one MEDS label table out, with who was left out and why."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from sojourn.errors import TaskError
+from sojourn.events.store import EventStore
 from sojourn.tasks.cohort import Attrition, label_events, needed_roots
 from sojourn.tasks.definitions import Task, get_task
 from sojourn.tasks.files import write_labels
@@ -34,7 +36,23 @@ class LabelReport:
     """Predictions and subjects left after each step."""
 
 
-def label(task: str, dataset: Path, out: Path) -> LabelReport:
+class Subset(NamedTuple):
+    """Which subjects of a store are labelled; None: all."""
+
+    split: str | None = None
+    sites: Collection[str] | None = None
+    exclude_sites: Collection[str] | None = None
+
+
+def label(
+    task: str,
+    dataset: Path,
+    out: Path,
+    *,
+    split: str | None = None,
+    sites: Collection[str] | None = None,
+    exclude_sites: Collection[str] | None = None,
+) -> LabelReport:
     """Label a data set and write the labels as one parquet file in the MEDS label schema.
 
     Parameters
@@ -47,6 +65,12 @@ def label(task: str, dataset: Path, out: Path) -> LabelReport:
         Parquet file to write: `subject_id, prediction_time, boolean_value`. Its key-value metadata `sojourn_task`
         holds, as JSON, name, description, outcome codes, horizon_hours (null: until the record or stay ends), when
         predictions are made, and the attrition.
+    split
+        Label subjects of this split only: train, tuning or held_out. Needs an event store, as the next two do.
+    sites
+        Label subjects of these sites only.
+    exclude_sites
+        Leave out subjects of these sites.
 
     Returns
     -------
@@ -61,10 +85,13 @@ def label(task: str, dataset: Path, out: Path) -> LabelReport:
     ------
     TaskError
         If there is no such task, the ACES file cannot be used, or the data hold nothing that could show the outcome:
-        where nobody measures lactate, "no lactate above 4" is not known.
+        where nobody measures lactate, "no lactate above 4" is not known. Also for a split or site that the store does
+        not have, and for a data set that is no store where one is needed.
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
     """
+    subset = Subset(split, sites, exclude_sites)
+    chosen = None if subset == Subset() else _subjects_of(dataset, subset)
     if Path(task).suffix.lower() in {".yaml", ".yml"}:
         from sojourn.tasks.aces import label_with_aces
 
@@ -74,6 +101,9 @@ def label(task: str, dataset: Path, out: Path) -> LabelReport:
         labels, attrition, described = label_with_aces(Path(task), dataset)
     else:
         labels, attrition, described = _label_builtin(get_task(task), dataset)
+    if chosen is not None:
+        labels = labels.filter(pl.col("subject_id").is_in(chosen.implode()))
+        attrition.append(Attrition(_name(subset), labels.height, labels["subject_id"].n_unique()))
     steps = [step._asdict() for step in attrition]
     write_labels(out, labels, {**described, "attrition": steps})
     return LabelReport(
@@ -84,6 +114,34 @@ def label(task: str, dataset: Path, out: Path) -> LabelReport:
         num_positive=int(labels["boolean_value"].sum()),
         attrition=tuple(attrition),
     )
+
+
+def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:
+    """Ids of the chosen subjects of a store."""
+    if not is_store(dataset):
+        msg = (
+            f"dataset must be an event store to choose splits or sites; got {dataset}. Build one with `sojourn build`."
+        )
+        raise TaskError(msg)
+    store = EventStore.open(dataset)
+    for what, asked in (
+        ("split", [subset.split or ""]),
+        ("site", [*(subset.sites or ()), *(subset.exclude_sites or ())]),
+    ):
+        lacking = sorted(set(asked) - {""} - set(store.subjects[what]))
+        if lacking:
+            msg = f"{what} must be one of the store's; {dataset} has no {', '.join(lacking)}. See `sojourn inspect`."
+            raise TaskError(msg)
+    return store.subjects["subject_id"].gather(store.rows(subset.split, subset.sites, subset.exclude_sites))
+
+
+def _name(subset: Subset) -> str:
+    """The choice in words, such as `held_out, at 3 sites`."""
+    parts = [subset.split] if subset.split else []
+    for word, names in (("at", subset.sites), ("not at", subset.exclude_sites)):
+        if names is not None:
+            parts.append(f"{word} {next(iter(names)) if len(names) == 1 else f'{len(names)} sites'}")
+    return ", ".join(parts)
 
 
 def _label_builtin(task: Task, dataset: Path) -> tuple[pl.DataFrame, list[Attrition], dict[str, Any]]:
