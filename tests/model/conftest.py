@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers.model_records import NUM_CODES
 
+from helpers.model_records import NUM_CODES
 from sojourn.model import CodeTable, ModelConfig, Network
 
 
