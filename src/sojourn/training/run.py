@@ -1,17 +1,21 @@
 """A run: the folder with everything about a trained model, and nothing that needs pickle."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 import yaml
 from torch import Tensor
 
 from sojourn.errors import RunError
+from sojourn.events.codes import UNKNOWN, ancestors
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_file
@@ -35,9 +39,27 @@ def code_table(vocabulary: ModelVocabulary, log_hazard_VJ: Tensor) -> CodeTable:
         # Values without a grid of their own are taken as recorded to a thousandth of their spread.
         tick=torch.where(is_gridded, tick, 1e-3 * scale),
         can_emit=~hidden,
-        value_share=torch.tensor(((table["num_values"] + 0.5) / (table["count"] + 1.0)).to_numpy()).float(),
+        value_share=torch.tensor(_value_share(vocabulary)).float(),
         log_hazard=log_hazard_VJ,
     )
+
+
+def _value_share(vocabulary: ModelVocabulary) -> npt.NDArray[np.float64]:
+    """Share of the events of each code that carry a value, shape (V,), inside (0, 1).
+
+    The values of an `//unknown` entry are those of all codes below its level, so its events must be theirs too.
+    """
+    table = vocabulary.table
+    counts = dict(zip(table["code"], table["count"], strict=True))
+    pooled = Counter({UNKNOWN: sum(counts.values())})
+    for code, count in counts.items():
+        for above in ancestors(code):
+            pooled[above + UNKNOWN] += count
+    num_events = np.array([pooled.get(code, count) for code, count in counts.items()], dtype=np.float64)
+    num_values = table["num_values"].to_numpy().astype(np.float64)
+    # Rare codes may stand in a level itself while their values count below it: never more values than events.
+    share: npt.NDArray[np.float64] = (num_values + 0.5) / (np.maximum(num_events, num_values) + 1.0)
+    return share
 
 
 class Run:
