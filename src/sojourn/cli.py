@@ -178,7 +178,7 @@ def label(
     dataset: Annotated[Path, typer.Argument(help="MEDS data set or event store.")],
     out: Annotated[Path, typer.Argument(help="Parquet file to write, in the MEDS label schema.")],
     split: Annotated[
-        str | None, typer.Option(help="Only subjects of a store's train, tuning or held_out split.")
+        list[str] | None, typer.Option(help="Only subjects of a store's train, tuning or held_out; repeatable.")
     ] = None,
     site: Annotated[list[str] | None, typer.Option(help="Only subjects of this site of a store; repeatable.")] = None,
     exclude_site: Annotated[list[str] | None, typer.Option(help="No subjects of this site; repeatable.")] = None,
@@ -190,7 +190,7 @@ def label(
     """
     from sojourn.tasks.label import label as run
 
-    report = run(task, dataset, out, split=split, sites=site or None, exclude_sites=exclude_site or None)
+    report = run(task, dataset, out, splits=split or None, sites=site or None, exclude_sites=exclude_site or None)
     _show(report, as_json, table=[a._asdict() for a in report.attrition])
 
 

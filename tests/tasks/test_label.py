@@ -162,12 +162,15 @@ def test_splits_share_out_the_labels_of_a_store(store: Path, tmp_path: Path) -> 
     split_of = EventStore.open(store).subjects.select("subject_id", "split")
     parts = []
     for split in split_of["split"].unique():
-        report = label("death-24h", store, tmp_path / "part.parquet", split=split)
+        report = label("death-24h", store, tmp_path / "part.parquet", splits=[split])
         part = read_labels(tmp_path / "part.parquet").table
         assert part.join(split_of, on="subject_id")["split"].unique().to_list() in ([split], [])
         assert report.attrition[-1] == (split, part.height, part["subject_id"].n_unique())
         parts.append(part)
     assert pl.concat(parts).sort("subject_id", "prediction_time").equals(whole)
+    both = label("death-24h", store, tmp_path / "part.parquet", splits=["train", "held_out"], sites=["hospital_0"])
+    assert both.attrition[-1].step == "train and held_out, at hospital_0"
+    assert 0 < both.num_labels < len(whole)
 
 
 def test_sites_are_chosen_or_left_out(store: Path, tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ def test_sites_are_chosen_or_left_out(store: Path, tmp_path: Path) -> None:
     assert one.num_labels + rest.num_labels == label("death-24h", store, tmp_path / "c.parquet").num_labels
 
 
-@pytest.mark.parametrize("choice", [{"split": "test"}, {"sites": ["nowhere"]}, {"exclude_sites": ["nowhere"]}])
+@pytest.mark.parametrize("choice", [{"splits": ["test"]}, {"sites": ["nowhere"]}, {"exclude_sites": ["nowhere"]}])
 def test_a_split_or_site_that_is_not_there_is_refused(store: Path, tmp_path: Path, choice: dict[str, Any]) -> None:
     with pytest.raises(TaskError, match=r"has no (test|nowhere)"):
         label("death-24h", store, tmp_path / "l.parquet", **choice)
@@ -189,4 +192,4 @@ def test_a_split_or_site_that_is_not_there_is_refused(store: Path, tmp_path: Pat
 
 def test_only_a_store_knows_splits_and_sites(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="must be an event store"):
-        label("death-24h", dataset, tmp_path / "l.parquet", split="train")
+        label("death-24h", dataset, tmp_path / "l.parquet", splits=["train"])

@@ -39,7 +39,7 @@ class LabelReport:
 class Subset(NamedTuple):
     """Which subjects of a store are labelled; None: all."""
 
-    split: str | None = None
+    splits: Collection[str] | None = None
     sites: Collection[str] | None = None
     exclude_sites: Collection[str] | None = None
 
@@ -49,7 +49,7 @@ def label(
     dataset: Path,
     out: Path,
     *,
-    split: str | None = None,
+    splits: Collection[str] | None = None,
     sites: Collection[str] | None = None,
     exclude_sites: Collection[str] | None = None,
 ) -> LabelReport:
@@ -65,8 +65,8 @@ def label(
         Parquet file to write: `subject_id, prediction_time, boolean_value`. Its key-value metadata `sojourn_task`
         holds, as JSON, name, description, outcome codes, horizon_hours (null: until the record or stay ends), when
         predictions are made, and the attrition.
-    split
-        Label subjects of this split only: train, tuning or held_out. Needs an event store, as the next two do.
+    splits
+        Label subjects of these splits only: train, tuning, held_out. Needs an event store, as the next two do.
     sites
         Label subjects of these sites only.
     exclude_sites
@@ -90,7 +90,7 @@ def label(
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
     """
-    subset = Subset(split, sites, exclude_sites)
+    subset = Subset(splits, sites, exclude_sites)
     chosen = None if subset == Subset() else _subjects_of(dataset, subset)
     if Path(task).suffix.lower() in {".yaml", ".yml"}:
         from sojourn.tasks.aces import label_with_aces
@@ -123,21 +123,23 @@ def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:
             f"dataset must be an event store to choose splits or sites; got {dataset}. Build one with `sojourn build`."
         )
         raise TaskError(msg)
-    store = EventStore.open(dataset)
-    for what, asked in (
-        ("split", [subset.split or ""]),
-        ("site", [*(subset.sites or ()), *(subset.exclude_sites or ())]),
-    ):
-        lacking = sorted(set(asked) - {""} - set(store.subjects[what]))
+    table = EventStore.open(dataset).subjects
+    sites = [*(subset.sites or ()), *(subset.exclude_sites or ())]
+    for what, asked in (("split", subset.splits or ()), ("site", sites)):
+        lacking = sorted(set(asked) - set(table[what]))
         if lacking:
             msg = f"{what} must be one of the store's; {dataset} has no {', '.join(lacking)}. See `sojourn inspect`."
             raise TaskError(msg)
-    return store.subjects["subject_id"].gather(store.rows(subset.split, subset.sites, subset.exclude_sites))
+    chosen = ~pl.col("site").is_in(list(subset.exclude_sites or ()))
+    for what, wanted in (("split", subset.splits), ("site", subset.sites)):
+        if wanted is not None:
+            chosen &= pl.col(what).is_in(list(wanted))
+    return table.filter(chosen)["subject_id"]
 
 
 def _name(subset: Subset) -> str:
     """The choice in words, such as `held_out, at 3 sites`."""
-    parts = [subset.split] if subset.split else []
+    parts = [" and ".join(subset.splits)] if subset.splits is not None else []
     for word, names in (("at", subset.sites), ("not at", subset.exclude_sites)):
         if names is not None:
             parts.append(f"{word} {next(iter(names)) if len(names) == 1 else f'{len(names)} sites'}")
