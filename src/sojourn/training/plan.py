@@ -37,7 +37,8 @@ def epoch_steps(
     """The steps of one epoch."""
     rng = np.random.default_rng([seed, epoch])
     is_long = num_instants > context
-    shift = np.where(is_long, rng.integers(0, context, len(rows)), 0)
+    # A first stretch of a single instant would be scored again as the start of the window after it (see `cut`).
+    shift = np.where(is_long, rng.integers(0, context - 1, len(rows)), 0)
     parts = np.where(is_long, np.ceil((num_instants + shift) / context).astype(np.int64), 1)
     item = np.repeat(np.arange(len(rows)), parts)
     part = np.arange(len(item)) - np.repeat(np.cumsum(parts) - parts, parts)
