@@ -275,7 +275,7 @@ def evaluate(
     if as_json:
         print((out / "evaluation.json").read_text())
     else:
-        _print_table(result.table())
+        _print_evaluation(result.table())
 
 
 @app.command()
@@ -368,10 +368,22 @@ def _print_table(rows: Any, title: str | None = None) -> None:
     table = Table(title=title, title_justify="left", header_style="bold")
     for name in rows[0]:
         is_number = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        table.add_column(str(name), justify="right" if is_number else "left")
+        table.add_column(str(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     Console().print(table)
+
+
+def _print_evaluation(rows: list[dict[str, str]]) -> None:
+    """Two tables per task, since all metrics with their intervals fit no screen."""
+    parts = (("predictions", "prevalence", "auroc", "auprc"), ("expected_observed", "calibration_slope", "brier"))
+    for task in dict.fromkeys(row["task"] for row in rows):
+        mine = [row for row in rows if row["task"] == task]
+        for names in parts:
+            shown = ("method", "group", *names)
+            short = [{name.replace("_", " "): row[name] for name in shown} for row in mine]
+            _print_table(short, title=task if names is parts[0] else None)
+    _say("brackets hold 95 % intervals; log-loss, intercept and reliability are in evaluation.json")
 
 
 def _cell(value: Any) -> str:
