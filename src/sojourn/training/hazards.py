@@ -15,7 +15,7 @@ _LOWEST = -20.0
 def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequence[float]) -> torch.Tensor:
     """Maximum-likelihood log-hazards per hour of every code on every bin, shape (V, J) float32.
 
-    From random moments of the first training batches, shrunk by half an event towards the code's overall rate.
+    From random moments of the first training batches, shrunk by half an event towards the rate of the bins around.
     """
     start = np.array([0.0, *edges_hours])
     end = np.array([*edges_hours, 2 * edges_hours[-1]])
@@ -27,6 +27,19 @@ def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequen
         for j, (lower, upper) in enumerate(zip(start, end, strict=True)):
             exposure[:, j] += np.clip(hours - lower, 0.0, upper - lower).sum(0)
             events[:, j] += (is_event & (hours > lower) & (hours <= upper)).sum(0)
-    overall = (events.sum(1) + 0.5) / (exposure.sum(1) + 1.0)
-    hazard = (events + 0.5) / (exposure + 0.5 / overall[:, None])
+    hazard = (events + 0.5) / (exposure + 0.5 / _nearby_rate(events, exposure))
     return torch.from_numpy(np.log(hazard).clip(_LOWEST)).float()
+
+
+def _nearby_rate(events: np.ndarray, exposure: np.ndarray) -> np.ndarray:
+    """Events per hour in each bin and its two neighbours, shape (V, J).
+
+    The rate over all bins would not do: it is the rate of the many hours after the patients have left. It only
+    limits the rate where nothing was seen around.
+    """
+    overall = (events.sum(1, keepdims=True) + 0.5) / (exposure.sum(1, keepdims=True) + 1.0)
+    seen, hours = (np.pad(x, ((0, 0), (1, 1))) for x in (events, exposure))
+    seen, hours = (x[:, :-2] + x[:, 1:-1] + x[:, 2:] for x in (seen, hours))
+    hours = np.maximum(hours, 1e-9)
+    rate: np.ndarray = np.where(seen > 0, seen / hours, np.minimum(overall, 0.5 / hours))
+    return rate
