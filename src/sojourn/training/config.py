@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sojourn.errors import ConfigError
 from sojourn.model import ModelConfig
@@ -74,6 +74,13 @@ class PretrainConfig(BaseModel):
     model: dict[str, Any] = Field(default_factory=dict)
     """Sizes and switches of the network: see `sojourn.model.ModelConfig`."""
 
+    @model_validator(mode="after")
+    def _tuning_is_apart(self) -> "PretrainConfig":
+        if self.tuning_split in self.train_splits:
+            msg = f"tuning_split must not be one of train_splits; got {self.tuning_split}"
+            raise ValueError(msg)
+        return self
+
     def network(self) -> ModelConfig:
         """Settings of the network, checked."""
         try:
@@ -99,11 +106,15 @@ def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> Pret
         if not source.exists():
             msg = f"config must be a YAML file; {source} does not exist."
             raise ConfigError(msg)
-        content = yaml.safe_load(source.read_text()) or {}
+        try:
+            content = yaml.safe_load(source.read_text()) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            msg = f"config must be a YAML file; reading {source} gave {type(error).__name__}. Correct the file."
+            raise ConfigError(msg) from error
     try:
         config = PretrainConfig.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
         msg = f"config must hold settings of PretrainConfig; {problems}. See `sojourn pretrain --help`."
         raise ConfigError(msg) from error
     config.network()

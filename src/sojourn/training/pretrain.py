@@ -38,6 +38,7 @@ from sojourn.training.sampler import Sampler
 _LOG_EVERY = 20
 _FIT_SUBJECTS = 300
 _CHECKPOINTS = "checkpoints"
+FITS = "artifacts/fits.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class _Trainer:
 
     def __init__(self, store: EventStore, run: Path, config: PretrainConfig, *, resume: bool) -> None:
         self.store, self.run, self.config = store, run, config
+        self._check_sites()
         self.train_rows = self._rows(config.train_splits)
         self.tuning_rows = self._rows((config.tuning_split,))[: config.tuning_subjects]
         if not len(self.train_rows) or not len(self.tuning_rows):
@@ -132,6 +134,15 @@ class _Trainer:
             "versions": {name: version(name) for name in ("sojourn", "torch", "polars", "numpy", "meds")},
         }
         self._open_folder(resume)
+
+    def _check_sites(self) -> None:
+        """A misspelt site would be trained on instead of held out."""
+        sites = self.store.subjects["site"].unique().sort().to_list()
+        unknown = sorted(set(self.config.held_out_sites) - set(sites))
+        if unknown:
+            shown = ", ".join(sites[:20]) + (", ..." if len(sites) > 20 else "")
+            msg = f"held_out_sites must be sites of the store; got {', '.join(unknown)}. It has {shown}."
+            raise ConfigError(msg)
 
     def _rows(self, splits: tuple[str, ...]) -> Ints:
         parts = [self.store.rows(split=s, exclude_sites=self.config.held_out_sites or None) for s in splits]
@@ -191,6 +202,8 @@ class _Trainer:
         state = state or {"step": 0, "best_step": 0, "best": math.inf, "bits": math.nan, "worse": 0, "is_done": False}
         total = self._total_steps()
         if state["step"] >= total or state["is_done"]:
+            if not (self.run / FITS).exists():  # killed after the last step
+                self._describe()
             return self._summary(network, state, began, was_finished=True)
         self._forget_after(state["step"])
         module, wrapped = fabric.setup(TrainStep(network), optimizer)
@@ -232,7 +245,7 @@ class _Trainer:
         datasets = [read_json(path) | {"name": path.stem} for path in _ingest_files(self.store)]
         write_json(self.run / "artifacts" / "data.json", {"datasets": datasets, "store": manifest})
         fits = density_fits(Run(self.run), self.store, self.tuning_rows[:_FIT_SUBJECTS])
-        write_json(self.run / "artifacts" / "fits.json", fits)
+        write_json(self.run / FITS, fits)
 
     def _step(
         self, module: Any, optimizer: Any, fabric: Fabric, sample: Sample, number: int, total: int
