@@ -13,3 +13,23 @@ def sojourn_data() -> Path:
     if not place:
         pytest.skip("SOJOURN_DATA is not set: the open data sets are not on this machine")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def toy_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 600 patients of the toy process at three sites."""
+    from helpers.toy_process import build_toy_store
+
+    return build_toy_store(tmp_path_factory.mktemp("toy"), num_subjects=600)
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_store: Path) -> Path:
+    """A run that has learnt the toy process, but has never seen its site `west`."""
+    from helpers.toy_process import SETTINGS
+
+    from sojourn.training.pretrain import pretrain
+
+    longer = {"max_steps": 220, "epochs": 100, "evaluate_every": 110, "learning_rate": 5e-3}
+    pretrain(toy_store, toy_store.parent / "run", config=SETTINGS | longer | {"held_out_sites": ["west"]})
+    return toy_store.parent / "run"

@@ -1,0 +1,81 @@
+"""The plan of an epoch: everything once, and the same again from the same seed."""
+
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sojourn.training.batches import collate, pack
+from sojourn.training.plan import Step, cut, epoch_steps, steps
+from sojourn.training.records import RecordReader
+
+sizes = st.lists(st.integers(0, 60), min_size=1, max_size=12)
+
+
+def plan(num_instants: list[int], *, context: int = 8, seed: int = 0, epoch: int = 0) -> list[Step]:
+    rows = 100 + np.arange(len(num_instants))
+    return epoch_steps(
+        rows, np.array(num_instants), context=context, instants_per_batch=40, seed=seed, epoch=epoch
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(sizes, st.integers(8, 20), st.integers(0, 1000), st.integers(0, 3))
+def test_every_instant_is_scored_once_in_an_epoch(num_instants: list[int], context: int, seed: int, epoch: int) -> None:
+    scored = [np.zeros(n, dtype=int) for n in num_instants]
+    for step in plan(num_instants, context=context, seed=seed, epoch=epoch):
+        count = np.array(num_instants)[step.rows - 100]
+        first = np.cumsum(count) - count
+        windows = cut(SimpleNamespace(subject_start=np.append(first, count.sum())), step, context)  # type: ignore[arg-type]
+        assert (windows.end - windows.start <= context + 1).all()
+        for w, (start, end) in enumerate(zip(windows.start - first, windows.end - first, strict=True)):
+            # A window's first instant is scored only where the record starts (see `collate`).
+            scored[step.rows[w] - 100][start + (start > 0) : end] += 1
+    assert all((n == 1).all() for n in scored)
+
+
+def test_every_event_of_real_batches_is_scored_once(toy_reader: RecordReader) -> None:
+    store = toy_reader.store
+    rows = np.arange(100)
+    num_instants = store.subjects["num_instants"].to_numpy().astype(np.int64)[rows]
+    assert num_instants.max() > 24
+    num_events = num_survivals = 0
+    for step in epoch_steps(rows, num_instants, context=8, instants_per_batch=128, seed=1, epoch=0):
+        records = toy_reader.read(step.rows)
+        windows = cut(records, step, 8)
+        batch = collate(records, windows, pack(windows))
+        num_events += batch.num_events
+        num_survivals += int((batch.survival > 0).sum())
+    whole = toy_reader.read(rows)
+    assert num_events == len(whole.events.code)
+    assert num_survivals == np.isfinite(whole.follow_up).sum()
+
+
+@given(sizes, st.integers(0, 1000))
+def test_the_same_seed_gives_the_same_plan(num_instants: list[int], seed: int) -> None:
+    one, two = plan(num_instants, seed=seed), plan(num_instants, seed=seed)
+    assert [tuple(map(list, step[1:])) for step in one] == [tuple(map(list, step[1:])) for step in two]
+
+
+def test_epochs_and_seeds_differ() -> None:
+    sizes = [5, 30, 12, 7, 3, 50]
+    orders = [np.concatenate([s.rows for s in plan(sizes, seed=s, epoch=e)]).tolist() for s, e in ((0, 0), (0, 1), (1, 0))]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_steps_go_on_over_the_epochs() -> None:
+    rows, sizes = np.arange(6), np.array([5, 30, 12, 7, 3, 50])
+    settings = {"context": 8, "instants_per_batch": 40, "seed": 3}
+    first, second = (epoch_steps(rows, sizes, **settings, epoch=epoch) for epoch in (0, 1))
+    endless = list(islice(steps(rows, sizes, **settings), len(first) + len(second)))
+    assert [step.epoch for step in endless] == [0] * len(first) + [1] * len(second)
+    np.testing.assert_array_equal(endless[len(first)].rows, second[0].rows)
+
+
+def test_no_batch_is_much_larger_than_asked() -> None:
+    sizes = [40] * 30
+    for step in plan(sizes, context=8):
+        assert len(step.rows) * 9 <= 40 + 9

@@ -1,0 +1,61 @@
+"""What the network is told of the codes, and opening a run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sojourn.errors import RunError
+from sojourn.events.store import EventStore
+from sojourn.training.records import RecordReader
+from sojourn.training.run import Run, code_table
+
+
+def test_codes_are_described_by_what_they_showed_in_training(worked: RecordReader) -> None:
+    vocabulary = worked.vocabulary
+    codes = code_table(vocabulary, torch.zeros(len(vocabulary), 19))
+    hr, lactate = vocabulary.index["CONCEPT//heart_rate"], vocabulary.index["CONCEPT//lactate"]
+    assert codes.value_share[hr].item() == pytest.approx((5 + 0.5) / (6 + 1))  # one heart rate of six has no value
+    assert codes.loc[hr].item() == 80.0
+    assert (codes.tick[hr].item(), codes.tick[lactate].item()) == (1.0, pytest.approx(0.1))
+    assert not codes.can_emit[[vocabulary.index[c] for c in ("GENDER//F", "OUTCOME//sepsis")]].any()
+    assert codes.can_emit[[hr, lactate, 0]].all()
+
+
+def test_share_with_a_value_is_below_one_for_codes_that_stand_for_many(toy_reader: RecordReader) -> None:
+    """The values of an `//unknown` are those of all codes below it, and so must its events be."""
+    vocabulary = toy_reader.vocabulary
+    share = code_table(vocabulary, torch.zeros(len(vocabulary), 19)).value_share.numpy()
+    assert ((share > 0) & (share < 1)).all()
+    everything = toy_reader.read(toy_reader.store.rows(split="train")).all_events
+    with_value = np.mean(~np.isnan(everything.value))
+    assert share[0] == pytest.approx(with_value, abs=0.1)  # static facts are counted too
+
+
+def test_tick_and_scale_are_positive(toy_reader: RecordReader) -> None:
+    codes = code_table(toy_reader.vocabulary, torch.zeros(len(toy_reader.vocabulary), 19))
+    assert (codes.tick > 0).all()
+    assert (codes.scale > 0).all()
+    assert torch.isfinite(codes.loc).all()
+
+
+def test_a_run_is_opened_with_what_it_was_trained_with(toy_run: Path, toy_store: Path) -> None:
+    run = Run(toy_run)
+    assert run.sites == ["north", "south"]
+    network = run.network()
+    assert not network.training
+    one, two, other = (run.network(random_weights_seed=seed) for seed in (3, 3, 4))
+    weight = "gap_head.out.weight"
+    assert torch.equal(one.state_dict()[weight], two.state_dict()[weight])
+    assert not torch.equal(one.state_dict()[weight], other.state_dict()[weight])
+    assert not torch.equal(one.state_dict()[weight], network.state_dict()[weight])
+    west = EventStore.open(toy_store).rows(sites=["west"])[:3]
+    assert run.reader(EventStore.open(toy_store)).read(west).site.tolist() == [0, 0, 0]
+    assert run.metrics()[-1]["split"] == "tuning"
+
+
+def test_a_folder_without_a_trained_run_is_refused(tmp_path: Path, toy_store: Path) -> None:
+    for place in (tmp_path, toy_store):
+        with pytest.raises(RunError, match="sojourn pretrain"):
+            Run(place)

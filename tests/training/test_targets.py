@@ -1,0 +1,146 @@
+"""What the query heads are taught: worked times with their censoring, and searches by definition."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sojourn.training.batches import pack, positions, whole_records
+from sojourn.training.records import RecordReader, Records
+from sojourn.training.targets import FirstTargets, bootstrap_weights, first_targets, value_targets
+
+HOUR = 3600
+INF = float("inf")
+ASKED = ["OUTCOME//lactate_gt_4", "OUTCOME//sepsis", "CONCEPT//heart_rate", "HOSPITAL_DISCHARGE//ALIVE"]
+
+
+def ask(reader: RecordReader, records: Records, codes: list[str], seed: int, max_queries: int = 100) -> FirstTargets:
+    windows = whole_records(records, 1000)
+    index = np.array([reader.vocabulary.index[code] for code in codes])
+    is_target = reader.vocabulary.table["target_only"].to_numpy()[index]
+    rng = np.random.default_rng(seed)
+    return first_targets(
+        records, windows, pack(windows), index, is_target_C=is_target, rng=rng, num_heads=3, max_queries=max_queries
+    )
+
+
+@pytest.mark.parametrize(
+    ("subject", "hour", "hours", "is_event"),
+    [
+        (1, 0, [3, 2, 1, 5], [True, True, True, True]),
+        (1, 1, [2, 1, 2, 4], [True, True, True, True]),
+        # An outcome at the very moment of asking does not count; the discharge ends all doubt about it.
+        (1, 3, [INF, INF, INF, 2], [False, False, False, True]),
+        (1, 5, [INF, INF, INF, INF], [False, False, False, False]),
+        # Outcomes are known until 8 h; what the history shows was watched until its last instant at 2 h only.
+        (2, 0, [8, 8, 2, 2], [False, False, True, False]),
+        (2, 2, [6, 6, 0, 0], [False, False, False, False]),
+    ],
+)
+def test_times_and_censoring_of_a_worked_example(
+    worked: RecordReader, subject: int, hour: int, hours: list[float], is_event: list[bool]
+) -> None:
+    records = worked.read(worked.store.find(np.array([subject])))
+    for seed in range(100):
+        targets = ask(worked, records, ASKED, seed)
+        asked = ((targets.time == hour * HOUR) & (targets.gap == 0)).nonzero()[:, 0]
+        if len(asked):
+            np.testing.assert_allclose(targets.hours[asked[0]], hours, rtol=1e-6)
+            assert targets.is_event[asked[0]].tolist() == is_event
+            return
+    pytest.fail("no query was asked at once")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_times_equal_a_search_by_definition(toy_reader: RecordReader, seed: int) -> None:
+    rows = np.random.default_rng(seed).choice(len(toy_reader.store), 8, replace=False)
+    records = toy_reader.read(rows)
+    codes = ["OUTCOME//death", "OUTCOME//lactate_gt_4", "CONCEPT//lactate", "HOSPITAL_DISCHARGE//ALIVE"]
+    targets = ask(toy_reader, records, codes, seed, max_queries=40)
+    windows = whole_records(records, 1000)
+    where = positions(windows, pack(windows))
+    of_flat = {int(flat): i for i, flat in enumerate(where.flat)}
+    events = records.all_events
+    assert len(targets.time) == min(40, len(records.instant_time))
+    for q, flat in enumerate(targets.position.tolist()):
+        i = of_flat[flat]
+        s, instant, now = int(where.window[i]), int(where.instant[i]), float(targets.time[q])
+        last = records.instant_time[records.subject_start[s + 1] - 1]
+        assert now == records.instant_time[instant] + float(targets.gap[q])
+        is_last = instant + 1 == records.subject_start[s + 1]
+        # Nothing was recorded between the asked state and the moment of asking.
+        assert is_last or now < records.instant_time[instant + 1]
+        assert now <= max(records.follow_up[s], last) or np.isinf(records.follow_up[s])
+        assert float(targets.gap[q]) % records.tick[s] == 0
+        for c, code in enumerate(targets.code.tolist()):
+            mine = (events.subject == s) & (events.code == code) & (events.seconds > now)
+            known = records.follow_up[s] if c < 2 else (INF if np.isinf(records.follow_up[s]) else last)
+            seconds = events.seconds[mine].min() - now if mine.any() else max(known - now, 0)
+            assert bool(targets.is_event[q, c]) == mine.any()
+            assert float(targets.hours[q, c]) == pytest.approx(seconds / HOUR, rel=1e-6)
+
+
+def test_half_of_the_questions_wait_for_less_than_the_next_instant(worked: RecordReader) -> None:
+    records = worked.read(worked.store.find(np.array([1, 2])))
+    targets = [ask(worked, records, ASKED, seed) for seed in range(300)]
+    gap = np.stack([t.gap.numpy() for t in targets]) / HOUR  # instants at 0, 1, 3, 5 h and at 0, 2 h
+    assert (gap[:, 3] == 0).all()  # after a discharge nobody is asked about later
+    assert gap.max(0) == pytest.approx([0, 1, 1, 0, 1, 5])  # whole hours: both sites chart by the hour
+    assert (gap[:, 5] == 0).mean() == pytest.approx(0.5 + 0.5 / 6, abs=0.1)
+
+
+def test_bootstrap_weights_are_poisson_and_belong_to_the_subject() -> None:
+    rows = np.arange(20_000)
+    weights = bootstrap_weights(rows, 4, seed=0)
+    assert weights.mean() == pytest.approx(1.0, abs=0.02)
+    assert weights.var() == pytest.approx(1.0, abs=0.03)
+    assert (weights == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
+    assert abs(np.corrcoef(weights.T)[0, 1:]).max() < 0.03
+    np.testing.assert_array_equal(bootstrap_weights(rows[::-1][:5], 4, seed=0), weights[::-1][:5])
+    assert (bootstrap_weights(rows, 4, seed=1) != weights).any()
+
+
+def test_hidden_values_are_asked_from_the_last_shown_instant(toy_reader: RecordReader) -> None:
+    records = toy_reader.read(np.arange(40), rng=np.random.default_rng(3), thin_share=1.0)
+    windows = whole_records(records, 1000)
+    layout = pack(windows)
+    targets = value_targets(records, windows, layout, rng=np.random.default_rng(0), num_queries=0)
+    where = positions(windows, layout)
+    flat_of = {int(k): int(f) for k, f in zip(where.instant, where.flat, strict=True) if k >= 0}
+    expected = []
+    for s, seconds, code, value in zip(*records.hidden, strict=True):
+        mine = (records.instant_subject == s) & (records.instant_time <= seconds)
+        if mine.any():
+            instant = np.flatnonzero(mine)[-1]
+            at = records.instant_time[instant]
+            seen = (records.events.subject == s) & (records.events.code == code) & (records.events.seconds <= at)
+            last = np.flatnonzero(seen)[-1] if seen.any() else None
+            previous = -1.0 if last is None else float(records.events.value[last])
+            age = -1.0 if last is None else float(at - records.events.seconds[last])
+            expected.append((flat_of[instant], float(seconds - at), int(code), float(value), previous, age))
+    got = zip(*(np.nan_to_num(field.numpy(), nan=-1.0).tolist() for field in targets), strict=True)
+    assert sorted(got) == sorted(expected)
+    assert len(expected) > 100
+
+
+def test_later_values_are_asked_for_with_what_was_known_then(toy_reader: RecordReader) -> None:
+    records = toy_reader.read(np.arange(40))
+    windows = whole_records(records, 12)
+    layout = pack(windows)
+    targets = value_targets(records, windows, layout, rng=np.random.default_rng(0), num_queries=300)
+    where = positions(windows, layout)
+    of_flat = {int(flat): i for i, flat in enumerate(where.flat)}
+    assert len(targets.code) > 100
+    shown = set(zip(*(column.tolist() for column in records.events), strict=True))
+    for flat, delay, code, value, previous, age in zip(*(field.tolist() for field in targets), strict=True):
+        i = of_flat[flat]
+        s, at = int(where.window[i]), int(records.instant_time[where.instant[i]])
+        assert delay > 0
+        assert (s, at + int(delay), code, value) in shown
+        seen = (records.events.subject == s) & (records.events.code == code) & (records.events.seconds <= at)
+        if seen.any():
+            last = np.flatnonzero(seen)[-1]
+            assert (previous, age) == (float(records.events.value[last]), float(at - records.events.seconds[last]))
+        else:
+            assert np.isnan([previous, age]).all()
