@@ -17,10 +17,10 @@ def sojourn_data() -> Path:
 
 @pytest.fixture(scope="session")
 def toy_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 600 patients of the toy process at three sites."""
+    """A store of 2,000 patients of the toy process at three sites."""
     from helpers.toy_process import build_toy_store
 
-    return build_toy_store(tmp_path_factory.mktemp("toy"), num_subjects=600)
+    return build_toy_store(tmp_path_factory.mktemp("toy"), num_subjects=2000)
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,8 @@ def toy_run(toy_store: Path) -> Path:
 
     from sojourn.training.pretrain import pretrain
 
-    longer = {"max_steps": 220, "epochs": 100, "evaluate_every": 110, "learning_rate": 5e-3}
-    pretrain(toy_store, toy_store.parent / "run", config=SETTINGS | longer | {"held_out_sites": ["west"]})
+    names = ("OUTCOME//death", "OUTCOME//hospital_death", "OUTCOME//lactate_gt_4", "HOSPITAL_DISCHARGE//ALIVE")
+    longer = {"max_steps": 220, "epochs": 100, "evaluate_every": 110, "learning_rate": 5e-3, "tuning_subjects": 200}
+    config = SETTINGS | longer | {"held_out_sites": ["west"], "outcomes": names}
+    pretrain(toy_store, toy_store.parent / "run", config=config)
     return toy_store.parent / "run"

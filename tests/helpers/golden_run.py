@@ -20,7 +20,6 @@ NUM_STEPS = 20
 def golden_losses(folder: Path) -> list[dict[str, float]]:
     """Losses of the first steps on the toy process, and the tuning loss after them."""
     from helpers.toy_process import SETTINGS, build_toy_store
-
     from sojourn.training import pretrain as module
 
     store = build_toy_store(folder / "toy", num_subjects=120, seed=7)

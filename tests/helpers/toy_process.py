@@ -110,7 +110,9 @@ def build_toy_store(folder: Path, *, num_subjects: int, seed: int = 0, rows: lis
     return folder / "store"
 
 
-def write_toy_labels(path: Path, table: pl.DataFrame, *, outcome: str = "death", horizon_hours: float | None = 12) -> Path:
+def write_toy_labels(
+    path: Path, table: pl.DataFrame, *, outcome: str = "death", horizon_hours: float | None = 12
+) -> Path:
     """A label file (subject_id, prediction_time; every label false where there is none) that asks for an outcome."""
     task = {"name": f"toy-{outcome}", "description": "", "outcomes": [f"OUTCOME//{outcome}"]}
     if "boolean_value" not in table.columns:

@@ -4,8 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from helpers.toy_process import HEART_RATE, LACTATE, START, Row, build_toy_store
 
+from helpers.toy_process import HEART_RATE, LACTATE, START, Row, build_toy_store
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.training.records import RecordReader

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.toy_process import DEATH, LEAVE, LOST, SETTINGS
 
+from helpers.toy_process import DEATH, LEAVE, LOST, SETTINGS
 from sojourn.model.config import HAZARD_EDGES_HOURS
 from sojourn.training.config import read_config
 from sojourn.training.hazards import base_log_hazards

@@ -16,9 +16,7 @@ sizes = st.lists(st.integers(0, 60), min_size=1, max_size=12)
 
 def plan(num_instants: list[int], *, context: int = 8, seed: int = 0, epoch: int = 0) -> list[Step]:
     rows = 100 + np.arange(len(num_instants))
-    return epoch_steps(
-        rows, np.array(num_instants), context=context, instants_per_batch=40, seed=seed, epoch=epoch
-    )
+    return epoch_steps(rows, np.array(num_instants), context=context, instants_per_batch=40, seed=seed, epoch=epoch)
 
 
 @settings(max_examples=100, deadline=None)
@@ -61,7 +59,9 @@ def test_the_same_seed_gives_the_same_plan(num_instants: list[int], seed: int) -
 
 def test_epochs_and_seeds_differ() -> None:
     sizes = [5, 30, 12, 7, 3, 50]
-    orders = [np.concatenate([s.rows for s in plan(sizes, seed=s, epoch=e)]).tolist() for s, e in ((0, 0), (0, 1), (1, 0))]
+    orders = [
+        np.concatenate([s.rows for s in plan(sizes, seed=s, epoch=e)]).tolist() for s, e in ((0, 0), (0, 1), (1, 0))
+    ]
     assert orders[0] != orders[1]
     assert orders[0] != orders[2]
 

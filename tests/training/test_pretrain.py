@@ -17,10 +17,10 @@ import polars as pl
 import pytest
 import torch
 import yaml
-from helpers.golden_run import GOLDEN, golden_losses
-from helpers.toy_process import LACTATE_SHARE, LOCAL_CODE, SETTINGS, Row, build_toy_store, toy_record
 from safetensors.torch import load_file
 
+from helpers.golden_run import GOLDEN, golden_losses
+from helpers.toy_process import LACTATE_SHARE, LOCAL_CODE, SETTINGS, Row, build_toy_store, toy_record
 from sojourn.errors import ConfigError, RunError
 from sojourn.events.store import EventStore
 from sojourn.training.pretrain import pretrain
@@ -107,13 +107,11 @@ def test_a_run_killed_after_its_last_step_gets_its_fits(small_store: Path, short
         assert again == (short_run / "artifacts" / name).read_bytes()
 
 
-def test_a_folder_of_another_run_is_refused_and_not_touched(
-    small_store: Path, short_run: Path, tmp_path: Path
-) -> None:
+def test_a_folder_of_another_run_is_refused_and_not_touched(small_store: Path, short_run: Path, tmp_path: Path) -> None:
     before = (short_run / "run.yaml").read_bytes()
     with pytest.raises(RunError, match="learning_rate differ"):
         pretrain(small_store, short_run, config=SHORT | {"learning_rate": 1e-4})
-    with pytest.raises(RunError, match="max_steps differ.*--resume"):
+    with pytest.raises(RunError, match=r"max_steps differ.*--resume"):
         pretrain(small_store, short_run, config=SHORT | {"max_steps": 30})
     other = build_toy_store(tmp_path, num_subjects=60, seed=9)
     with pytest.raises(RunError, match="the store differ"):
@@ -194,9 +192,7 @@ def test_the_held_out_hospital_and_split_change_nothing(small_store: Path, tmp_p
     assert (tmp_path / "a/artifacts/fits.json").read_bytes() == (tmp_path / "b/artifacts/fits.json").read_bytes()
 
 
-def test_no_subject_crosses_splits_or_sites(
-    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_subject_crosses_splits_or_sites(small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[bool, set[int]] = {True: set(), False: set()}
     sample = Sampler.sample
 
@@ -213,7 +209,7 @@ def test_no_subject_crosses_splits_or_sites(
     assert store.subjects["subject_id"].is_unique().all()
 
 
-# -- refusals -----------------------------------------------------------------------------------------------------------
+# -- refusals -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -240,7 +236,7 @@ def test_outcomes_may_be_chosen(small_store: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(small_store: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="loss must stay finite.*learning_rate"):
+    with pytest.raises(RunError, match=r"loss must stay finite.*learning_rate"):
         pretrain(small_store, tmp_path / "run", config=SHORT | {"learning_rate": 1e30, "warmup_steps": 0})
 
 

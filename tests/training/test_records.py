@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sojourn.training.records import EventTable, Records, RecordReader, TimeIndex, age_years
+from sojourn.training.records import EventTable, RecordReader, Records, TimeIndex, age_years
 
 HOUR = 3600
 NAN = np.nan
@@ -111,7 +111,9 @@ events = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0,
 
 @settings(max_examples=200, deadline=None)
 @given(events, st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 21)))
-def test_time_index_equals_a_search_by_definition(rows: list[tuple[int, int, int]], asked: tuple[int, int, int]) -> None:
+def test_time_index_equals_a_search_by_definition(
+    rows: list[tuple[int, int, int]], asked: tuple[int, int, int]
+) -> None:
     rows = sorted(rows, key=lambda row: (row[0], row[2], row[1]))
     subject, code, seconds = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     index = TimeIndex(EventTable(subject, seconds, code, np.zeros(len(rows), np.float32)), num_codes=4)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.toy_process import SETTINGS
 from torch import Tensor
 
+from helpers.toy_process import SETTINGS
 from sojourn.training.config import read_config
 from sojourn.training.loss import Sample
 from sojourn.training.plan import Step, steps

@@ -1,0 +1,82 @@
+"""Histories: windows that end where somebody asks, and hold enough of the past."""
+
+import numpy as np
+import pytest
+import torch
+
+from inference.conftest import HOUR, Toy
+from sojourn.errors import RunError, StoreError
+from sojourn.inference.histories import Moments, ask, moments, states
+
+
+def all_moments(toy: Toy, step_s: int = HOUR) -> Moments:
+    """Every so many seconds of 40 records, some before the first event and some after the last."""
+    longest = np.argsort(-toy.store.subjects["num_instants"].to_numpy())[:10]
+    rows = np.unique(np.concatenate([longest, np.arange(30)]))
+    last = [int(toy.store.subject(int(row)).seconds[-1]) for row in rows]
+    seconds = [np.arange(-2 * HOUR, end + 3 * HOUR, step_s) for end in last]
+    return Moments(np.repeat(rows, [len(s) for s in seconds]), np.concatenate(seconds))
+
+
+@pytest.mark.parametrize("context", [8, 31, 1000])
+def test_every_moment_is_answered_once_from_its_own_past(toy: Toy, context: int) -> None:
+    at = all_moments(toy, 1800)
+    answered = np.zeros(len(at.row), dtype=int)
+    for asked in ask(toy.reader, at, context=context, instants_per_batch=300):
+        answered[asked.which] += 1
+        batch = asked.batch
+        order, time, segment = (field.flatten()[asked.position].numpy() for field in batch[1:3] + batch[:1])
+        now = at.seconds[asked.which]
+        for i in range(len(now)):
+            instants = np.unique(toy.store.subject(int(at.row[asked.which[i]])).seconds)
+            assert asked.time[i] == max(now[i], 0)  # moments before the record count from its start
+            seen = instants[instants <= now[i]]
+            # A trailing outcome is no instant of the history.
+            shown = toy.reader.read(at.row[asked.which[i : i + 1]]).instant_time
+            shown = shown[shown <= now[i]]
+            assert order[i] == len(shown) <= len(seen)
+            assert time[i] == (shown[-1] if len(shown) else 0)
+            assert asked.gap[i] == max(now[i] - time[i], 0)
+            inside = ((batch.segment == segment[i]) & (batch.order > 0) & (batch.order <= int(order[i]))).sum()
+            assert inside >= min(len(shown), context // 2)
+            assert inside <= context
+    assert (answered == 1).all()
+
+
+def test_no_window_goes_beyond_the_last_moment_asked_in_it(toy: Toy) -> None:
+    longest = int(np.argmax(toy.store.subjects["num_instants"].to_numpy()))
+    (asked,) = ask(toy.reader, Moments(np.array([longest, longest]), np.array([3, 9]) * HOUR), context=32)
+    assert asked.batch.time.max() == 9 * HOUR
+    assert asked.batch.order.tolist() == [list(range(11))]
+    assert not asked.batch.survival.any()  # how long a record is watched says something of its future
+
+
+def test_moments_count_from_each_origin_and_drop_fractions(toy: Toy) -> None:
+    row = 17
+    subject, origin = toy.store.subjects["subject_id"][row], toy.store.subjects["origin"].to_numpy()[row]
+    origin = origin.astype("datetime64[us]")
+    times = origin + np.array([0, 1_999_999, -1, 3_600_000_000], dtype="timedelta64[us]")
+    found = moments(toy.store, np.full(4, subject), times)
+    assert found.row.tolist() == [row] * 4
+    assert found.seconds.tolist() == [0, 1, -1, 3600]
+    with pytest.raises(StoreError):
+        moments(toy.store, np.array([10**9]), times[:1])
+
+
+def test_a_network_in_training_is_not_asked(toy: Toy) -> None:
+    network = toy.run.network().train()
+    (asked,) = ask(toy.reader, Moments(toy.at_four.row[:1], toy.at_four.seconds[:1]), context=32)
+    with pytest.raises(RunError, match="evaluation mode"):
+        states(network, asked)
+
+
+def test_states_do_not_depend_on_who_else_is_asked(toy: Toy) -> None:
+    at = all_moments(toy)
+    together = torch.empty(len(at.row), toy.run.config.network().d_model)
+    for asked in ask(toy.reader, at, context=8):
+        together[torch.from_numpy(asked.which)] = states(toy.network, asked)
+    order = np.random.default_rng(0).permutation(len(at.row))[:40]
+    for i in order:
+        (asked,) = ask(toy.reader, Moments(at.row[[i]], at.seconds[[i]]), context=8)
+        # States are computed in bfloat16 products, whose rounding depends on the shape of the batch.
+        torch.testing.assert_close(states(toy.network, asked)[0], together[i], atol=2e-2, rtol=2e-2)
