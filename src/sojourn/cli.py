@@ -34,12 +34,21 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except SojournError as error:
-        _say(f"[bold red]error:[/] {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        _say("stopped; what was finished is kept, the same command goes on from there")
-        sys.exit(_INTERRUPTED)
+        _fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            _say("stopped; what was finished is kept, the same command goes on from there")
+        raise
     sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    from rich.markup import escape
+
+    _say(f"[bold red]error:[/] {escape(message)}")
+    sys.exit(1)
 
 
 @app.command()
@@ -339,7 +348,7 @@ def _one_of(option: str, value: str | None, known: tuple[str | None, ...]) -> No
 def _say(text: str) -> None:
     from sojourn.progress import console
 
-    console.print(text, highlight=False)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _show(result: Any, as_json: bool, *, table: list[dict[str, Any]] | None = None) -> None:
