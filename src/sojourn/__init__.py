@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sojourn.events.build import build_store as build_store
     from sojourn.events.inspect import inspect as inspect
     from sojourn.events.store import EventStore as EventStore
+    from sojourn.inference.likelihood import likelihood as likelihood
     from sojourn.inference.predict import predict as predict
     from sojourn.inference.probe import probe as probe
     from sojourn.inference.simulate import simulate as simulate
@@ -44,6 +45,7 @@ _PLACES = {
     "ingest": "sojourn.pipeline",
     "inspect": "sojourn.events.inspect",
     "label": "sojourn.tasks.label",
+    "likelihood": "sojourn.inference.likelihood",
     "predict": "sojourn.inference.predict",
     "pretrain": "sojourn.training.pretrain",
     "probe": "sojourn.inference.probe",
@@ -64,6 +66,7 @@ __all__ = [
     "ingest",
     "inspect",
     "label",
+    "likelihood",
     "predict",
     "pretrain",
     "probe",

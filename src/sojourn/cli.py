@@ -288,6 +288,29 @@ def evaluate(
 
 
 @app.command()
+def likelihood(
+    run: Annotated[Path, typer.Argument(help="Run made by `sojourn pretrain`.")],
+    store: Annotated[Path, typer.Argument(help="Event store.")],
+    out: Annotated[
+        Path, typer.Argument(help="JSON file to write; RUN/artifacts/likelihood.json keeps it with the run.")
+    ],
+    split: Annotated[str, typer.Option(help="Subjects that are scored.")] = "held_out",
+    as_json: AsJson = False,
+) -> None:
+    """Bits per event of held-out records, beside a simple baseline and random weights.
+
+    Example: [dim]sojourn likelihood runs/mimic stores/mimic runs/mimic/artifacts/likelihood.json[/]
+    """
+    from sojourn.inference.likelihood import likelihood as score
+
+    rows = [asdict(line) for line in score(run, store, out, split=split)]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        _print_table(rows)
+
+
+@app.command()
 def simulate(
     run: Annotated[Path, typer.Argument(help="Run made by `sojourn pretrain`.")],
     store: Annotated[Path, typer.Argument(help="Event store with the subject.")],

@@ -59,7 +59,8 @@ class PretrainConfig(BaseModel):
     held_out_sites: tuple[str, ...] = ()
     """Sites whose subjects are used neither for training nor for tuning."""
     train_splits: tuple[str, ...] = ("train",)
-    tuning_split: str = "tuning"
+    tuning_split: str | None = "tuning"
+    """Split whose loss chooses the weights; null: a tenth of the training subjects, by a hash of their ids."""
     min_count: Annotated[int, Field(ge=1)] = 20
     """Codes that occur less often in training fall back to their parent."""
     evaluate_every: Annotated[int, Field(gt=0)] = 200

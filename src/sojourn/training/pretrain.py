@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from sojourn.errors import ConfigError, RunError
+from sojourn.events.splits import assign_splits
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_file, read_json, write_json
@@ -36,6 +37,7 @@ from sojourn.training.run import METRICS, VOCABULARY, WEIGHTS, Run, code_table, 
 from sojourn.training.sampler import Sampler
 
 _LOG_EVERY = 20
+_TUNING_SEED = 1
 _FIT_SUBJECTS = 300
 _CHECKPOINTS = "checkpoints"
 FITS = "artifacts/fits.json"
@@ -108,8 +110,8 @@ class _Trainer:
     def __init__(self, store: EventStore, run: Path, config: PretrainConfig, *, resume: bool) -> None:
         self.store, self.run, self.config = store, run, config
         self._check_sites()
-        self.train_rows = self._rows(config.train_splits)
-        self.tuning_rows = self._rows((config.tuning_split,))[: config.tuning_subjects]
+        self.train_rows, tuning_rows = self._split()
+        self.tuning_rows = _evenly(tuning_rows, config.tuning_subjects)
         if not len(self.train_rows) or not len(self.tuning_rows):
             msg = (
                 f"store must hold training and tuning subjects; got {len(self.train_rows)} and "
@@ -147,6 +149,15 @@ class _Trainer:
     def _rows(self, splits: tuple[str, ...]) -> Ints:
         parts = [self.store.rows(split=s, exclude_sites=self.config.held_out_sites or None) for s in splits]
         return np.sort(np.concatenate(parts)).astype(np.int64)
+
+    def _split(self) -> tuple[Ints, Ints]:
+        """Training and tuning subjects."""
+        rows = self._rows(self.config.train_splits)
+        if self.config.tuning_split is not None:
+            return rows, self._rows((self.config.tuning_split,))
+        ids = self.store.subjects["subject_id"].to_numpy()[rows]
+        is_tuning = assign_splits(ids, seed=_TUNING_SEED, fractions=(0.9, 0.1, 0.0)) == "tuning"
+        return rows[~is_tuning], rows[is_tuning]
 
     def _outcomes(self) -> Ints:
         table = self.vocabulary.table
@@ -363,6 +374,11 @@ def _schedule(step: int, warmup: int, total: int) -> float:
         return (step + 1) / warmup
     share = (step - warmup) / max(total - warmup, 1)
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def _evenly(rows: Ints, count: int) -> Ints:
+    """At most `count` of the rows, evenly spread, so that every data set and site of a store has its share."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))] if len(rows) > count else rows
 
 
 def _fingerprint(store: EventStore) -> str:

@@ -1,0 +1,51 @@
+"""What every benchmark writes beside its figures: machine, versions, date."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sojourn.files import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("sojourn", "torch", "polars", "numpy", "lightgbm", "scikit-learn")
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions of what did the work."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")), ""
+    )
+    return {
+        "cpu": model or platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+        "load_1min": round(os.getloadavg()[0], 2),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def keep(name: str, content: dict[str, Any]) -> Path:
+    """Write a result beside the machine that it was made on."""
+    path = RESULTS / f"{name}.json"
+    write_json(path, content | {"machine": machine()})
+    return path
+
+
+def entries(evaluation: Path) -> list[dict[str, Any]]:
+    """Entries of an `evaluation.json` without the curves."""
+    found = read_json(evaluation / "evaluation.json")["entries"]
+    return [{k: v for k, v in entry.items() if k != "reliability"} for entry in found]
+
+
+def metric(entry: dict[str, Any], name: str) -> str:
+    """`value (lower-upper)` of a metric."""
+    found = entry["metrics"][name]
+    return f"{found['value']:.3f} ({found['lower']:.3f}-{found['upper']:.3f})"
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []

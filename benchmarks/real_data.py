@@ -1,0 +1,168 @@
+"""The whole way on open data: raw tables to evaluated zero-shot risks, one study at a time.
+
+    python benchmarks/real_data.py STUDY WORK [--threads N]        # SOJOURN_DATA names the open data
+
+Studies: challenge-2019 (subjects split 80/20 by hash), challenge-2012 (train on set a, test on set b),
+eicu (whole hospitals held out), mimic-iv (held-out subjects), several (MIMIC-IV and eICU as one corpus).
+"""
+
+import argparse
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import torch
+from common import entries, keep
+
+import sojourn as sj
+from sojourn.inference.likelihood import likelihood
+from sojourn.tasks.files import read_labels, write_labels
+
+SMALL = {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "dropout": 0.15}
+
+
+class Study(NamedTuple):
+    """What is trained on which part, and asked of which other part."""
+
+    sources: Sequence[tuple[str, str]]
+    """(source, folder or file below SOJOURN_DATA)."""
+    tasks: Sequence[str]
+    config: dict[str, Any]
+    is_test: Callable[[pl.DataFrame], pl.Series]
+    """Which subjects of a store are never trained on."""
+
+
+def _held_out_hospital(sites: pl.Series) -> pl.Series:
+    """Every fourth hospital, by a checksum of its name."""
+    return pl.Series([zlib.crc32(site.encode()) % 4 == 0 for site in sites])
+
+
+STUDIES = {
+    "challenge-2019": Study(
+        [("challenge-2019", "challenge-2019/setA.parquet")],
+        ["sepsis-6h"],
+        {
+            "epochs": 6,
+            "context": 128,
+            "tuning_split": None,
+            "learning_rate": 3e-3,
+            "evaluate_every": 400,
+            "model": SMALL,
+        },
+        lambda subjects: subjects["split"] != "train",
+    ),
+    "challenge-2012": Study(
+        [("challenge-2012", "challenge-2012")],
+        ["in-hospital-death-48h"],
+        {
+            "epochs": 12,
+            "context": 128,
+            "tuning_split": None,
+            "train_splits": ["train", "tuning", "held_out"],
+            "held_out_sites": ["challenge-2012-b"],
+            "evaluate_every": 100,
+            "model": SMALL,
+        },
+        lambda subjects: subjects["site"] == "challenge-2012-b",
+    ),
+    "eicu": Study(
+        [("eicu", "eicu-demo")],
+        ["icu-death", "death-48h", "vasopressor-24h", "ventilation-24h"],
+        {"epochs": 12, "evaluate_every": 100, "model": SMALL},
+        lambda subjects: _held_out_hospital(subjects["site"]),
+    ),
+    "mimic-iv": Study(
+        [("mimic-iv", "mimic-iv-demo")],
+        ["icu-death", "death-48h", "vasopressor-24h", "creatinine-1.5x-24h"],
+        {"epochs": 12, "evaluate_every": 100, "model": SMALL},
+        lambda subjects: subjects["split"] == "held_out",
+    ),
+    "several": Study(
+        [("mimic-iv", "mimic-iv-demo"), ("eicu", "eicu-demo")],
+        ["death-48h", "vasopressor-24h"],
+        {"epochs": 10, "evaluate_every": 150, "model": SMALL},
+        lambda subjects: subjects["split"] == "held_out",
+    ),
+}
+
+
+def main() -> None:
+    """Run one study and write `results/<study>.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    study, work = STUDIES[given.study], given.work / given.study
+    store = _store(study, work)
+    subjects = sj.EventStore.open(store).subjects
+    is_test = study.is_test(subjects)
+    config = dict(study.config)
+    if given.study == "eicu":
+        config["held_out_sites"] = sorted(subjects.filter(is_test)["site"].unique())
+    summary = sj.pretrain(store, work / "run", config=config)
+    found = [entry for task in study.tasks for entry in _task(task, store, work, subjects.filter(is_test))]
+    bits = [asdict(line) for line in likelihood(work / "run", store, work / "run" / "artifacts" / "likelihood.json")]
+    sj.report(work / "run", work / "report.html", title=f"{given.study}: zero-shot risks")
+    figures = {
+        "training": asdict(summary) | {"threads": given.threads, "path": None},
+        "config": config | {"held_out_sites": len(config.get("held_out_sites", []))},
+        "num_test_subjects": int(is_test.sum()),
+        "entries": found,
+        "likelihood_of_held_out_subjects": bits,
+    }
+    print(keep(given.study, figures))
+
+
+def _store(study: Study, work: Path) -> Path:
+    data = Path(os.environ["SOJOURN_DATA"])
+    datasets = []
+    for source, place in study.sources:
+        datasets.append(work / f"{source}-meds")
+        sj.ingest(source, data / place, datasets[-1])
+    sj.build(work / "store", datasets)
+    return work / "store"
+
+
+def _task(task: str, store: Path, work: Path, test_subjects: pl.DataFrame) -> list[dict[str, Any]]:
+    """Label, predict with everything, evaluate."""
+    folder, labels = work / "predictions" / task, work / "labels" / f"{task}.parquet"
+    if not labels.exists():
+        sj.label(task, store, labels)
+    known, test = _halves(labels, test_subjects["subject_id"])
+    run = work / "run"
+    made: dict[str, Callable[[Path], Any]] = {
+        "sojourn": lambda out: sj.predict(run, store, test, out),
+        "random-weights": lambda out: sj.predict(run, store, test, out, control="random-weights"),
+        "shuffled-values": lambda out: sj.predict(run, store, test, out, control="shuffled-values"),
+        "probe": lambda out: sj.probe(run, store, known, store, test, out),
+        "random-weights-probe": lambda out: sj.probe(run, store, known, store, test, out, random_weights=True),
+        "prevalence": lambda out: sj.baseline("prevalence", store, known, store, test, out),
+        "logistic": lambda out: sj.baseline("logistic", store, known, store, test, out),
+        "lightgbm": lambda out: sj.baseline("lightgbm", store, known, store, test, out),
+    }
+    for name, make in made.items():
+        if not (folder / f"{name}.parquet").exists():
+            make(folder / f"{name}.parquet")
+    files = [folder / f"{name}.parquet" for name in made]
+    result = sj.evaluate(files, run / "artifacts" / "evaluation" / task, by="site" if task != "sepsis-6h" else None)
+    return [entry for entry in entries(result.path) if entry["group"] == "overall"]
+
+
+def _halves(labels: Path, test_ids: pl.Series) -> tuple[Path, Path]:
+    """Labels of known and of test subjects."""
+    found = read_labels(labels)
+    is_test = found.table["subject_id"].is_in(test_ids.implode())
+    known, test = (labels.with_name(f"{labels.stem}-{part}.parquet") for part in ("known", "test"))
+    write_labels(known, found.table.filter(~is_test), found.task)
+    write_labels(test, found.table.filter(is_test), found.task)
+    return known, test
+
+
+if __name__ == "__main__":
+    main()

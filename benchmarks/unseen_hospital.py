@@ -1,0 +1,54 @@
+"""Zero-shot risks at a simulated hospital that was never seen, beside rivals and the ceiling, for several seeds.
+
+    python benchmarks/unseen_hospital.py WORK [--seeds 0 1 2]
+
+Each seed draws other hospitals, other patients and other initial weights: it is the demo, run once per seed.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import keep
+
+from sojourn.demo import FULL, TASKS, demo
+
+
+def main() -> None:
+    """Run the seeds and write `results/unseen_hospital.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    given = parser.parse_args()
+    by_seed = {seed: demo(given.work / f"seed-{seed}", seed=seed).entries for seed in given.seeds}
+    summary = list(summarise(by_seed))
+    seeds = {str(seed): [_short(entry) for entry in found] for seed, found in by_seed.items()}
+    keep("unseen_hospital", {"size": FULL._asdict(), "summary": summary, "seeds": seeds})
+    for row in summary:
+        print(row)
+
+
+def summarise(by_seed: dict[int, list[dict[str, Any]]]) -> Iterable[dict[str, Any]]:
+    """Mean and range over the seeds for each task and method."""
+    methods = dict.fromkeys(entry["method"] for found in by_seed.values() for entry in found)
+    for task in TASKS:
+        for method in methods:
+            chosen = [e for found in by_seed.values() for e in found if (e["task"], e["method"]) == (task, method)]
+            if not chosen:
+                continue
+            figures = {}
+            for name in ("auroc", "expected_observed"):
+                values = [entry["metrics"][name]["value"] for entry in chosen]
+                figures[name] = {"mean": np.mean(values), "lowest": min(values), "highest": max(values)}
+            yield {"task": task, "method": method, "seeds": len(chosen), **figures}
+
+
+def _short(entry: dict[str, Any]) -> dict[str, Any]:
+    names = ("task", "method", "num_predictions", "num_subjects", "prevalence", "metrics")
+    return {name: entry[name] for name in names}
+
+
+if __name__ == "__main__":
+    main()
