@@ -403,7 +403,11 @@ def _print_table(rows: Any, title: str | None = None) -> None:
         table.add_column(str(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a log has no width
+        whole = console.measure(table, options=console.options.update(max_width=1000)).maximum
+        console = Console(width=max(console.width, whole))
+    console.print(table)
 
 
 def _print_evaluation(rows: list[dict[str, str]]) -> None:
