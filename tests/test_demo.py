@@ -1,0 +1,74 @@
+"""The main job, small: six hospitals in, a report of the unseen one out."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from helpers.command import call
+from helpers.toy_process import build_toy_store, toy_record, write_toy_labels
+from sojourn.demo import NUM_LOCAL_STAYS, TASKS, split_labels
+from sojourn.events.store import EventStore
+from sojourn.tasks.definitions import builtin_tasks
+from sojourn.tasks.files import read_labels
+
+METHODS = {
+    "sojourn",
+    "random-weights",
+    "shuffled-values",
+    "prevalence",
+    "logistic-others",
+    "lightgbm-others",
+    "lightgbm-local",
+    "truth",
+}
+
+
+def test_the_tasks_of_the_demo_are_built_in() -> None:
+    assert set(TASKS) <= set(builtin_tasks())
+
+
+def test_no_subject_is_both_learnt_from_and_predicted(tmp_path: Path) -> None:
+    """The baselines learn from training stays elsewhere or from some local ones; the others here are predicted."""
+    rows = [row for i in range(1800) for row in toy_record(i + 1, ("north", "west")[i % 3 > 0], 0) if row[2] != "LAB"]
+    store = EventStore.open(build_toy_store(tmp_path, num_subjects=0, rows=rows))
+    asked = store.subjects.select("subject_id", prediction_time="origin")
+    labels = read_labels(write_toy_labels(tmp_path / "all.parquet", asked))
+    paths = split_labels(store, labels, "west", tmp_path, "toy")
+    known, local, test = (set(read_labels(path).table["subject_id"]) for path in paths)
+    assert len(local) == NUM_LOCAL_STAYS
+    assert len(known | local | test) == len(known) + len(local) + len(test)
+    where = dict(store.subjects.select("subject_id", "site").iter_rows())
+    split = dict(store.subjects.select("subject_id", "split").iter_rows())
+    assert {where[i] for i in local | test} == {"west"}
+    assert {(where[i], split[i]) for i in known} == {("north", "train")}
+    assert len(local | test) == sum(site == "west" for site in where.values())
+
+
+@pytest.mark.slow
+def test_the_quick_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    called = call(capsys, "demo", "--quick", "--out", tmp_path / "demo", "--json")
+    assert called.code == 0, called.err
+    result = json.loads(called.out)
+    page = Path(result["report"]).read_text()
+    assert len(page) > 50_000
+    assert 'src="http' not in page
+    assert {entry["task"] for entry in result["entries"]} == set(TASKS)
+    assert {entry["method"] for entry in result["entries"]} >= METHODS
+    auroc = {(e["task"], e["method"]): e["metrics"]["auroc"]["value"] for e in result["entries"]}
+    # Nobody beats the truth by more than chance, and what was learnt beats what knows nothing.
+    ours, truth, nothing = (
+        np.mean([auroc[task, method] for task in TASKS]) for method in ("sojourn", "truth", "random-weights")
+    )
+    assert nothing + 0.05 < ours < truth + 0.05
+    run = tmp_path / "demo" / "run"
+    assert "hospital-6" not in (run / "run.yaml").read_text().split("sites:")[-1]
+    predicted = pl.read_parquet(tmp_path / "demo" / "predictions" / "death-48h" / "sojourn.parquet")
+    assert predicted["site"].unique().to_list() == ["hospital-6"]
+    began = time.monotonic()
+    again = json.loads(call(capsys, "demo", "--quick", "--out", tmp_path / "demo", "--json").out)
+    assert again["entries"] == result["entries"]
+    assert time.monotonic() - began < 60  # what was finished is not done again
