@@ -27,7 +27,6 @@ def toy_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_run(toy_store: Path) -> Path:
     """A run that has learnt the toy process, but has never seen its site `west`."""
     from helpers.toy_process import SETTINGS
-
     from sojourn.training.pretrain import pretrain
 
     names = ("OUTCOME//death", "OUTCOME//hospital_death", "OUTCOME//lactate_gt_4", "HOSPITAL_DISCHARGE//ALIVE")
