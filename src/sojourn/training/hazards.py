@@ -8,7 +8,7 @@ import torch
 from sojourn.training.plan import Step
 from sojourn.training.sampler import Sampler
 
-_NUM_BATCHES = 8
+_NUM_BATCHES = 32
 _LOWEST = -20.0
 
 
