@@ -128,3 +128,18 @@ def test_waiting_makes_an_instant_due(toy: Toy) -> None:
     events = drawn(toy, now=4 * HOUR + 50 * 60, hours=1).events
     due = events.seconds[np.unique(events.sample, return_index=True)[1]]
     assert (due == 5 * HOUR).mean() > 0.9
+
+
+@pytest.mark.parametrize("hours", [1, 2, 9, 100, 1000])
+def test_after_a_long_silence_nothing_comes_in_the_past(toy: Toy, hours: int) -> None:
+    """Nobody was ever silent for so long in training: the far tail of the gap's density must still be drawn from."""
+    lost = np.flatnonzero(np.isfinite(toy.store.subjects["follow_up_s"].to_numpy()))
+    row = int(lost[0])
+    last = int(toy.reader.read(lost[:1]).instant_time[-1])
+    now = last + hours * HOUR
+    events = draw(toy.network, toy.reader, row, now, horizon_hours=2000, sampling=Sampling(300, 32, 0)).events
+    assert len(events.seconds) > 100
+    assert events.seconds.min() > now
+    # Drawn from a density, not all at the first possible moment.
+    first = events.seconds[np.unique(events.sample, return_index=True)[1]]
+    assert hours < 100 or len(np.unique(first)) > 5

@@ -9,7 +9,7 @@ import pytest
 
 def test_fits_of_a_trained_run_are_nearly_uniform(toy_run: Path) -> None:
     fits = json.loads((toy_run / "artifacts" / "fits.json").read_text())
-    assert [entry["code"] for entry in fits["value"]] == ["CONCEPT//heart_rate"]
+    assert [entry["code"] for entry in fits["value"]] == ["CONCEPT//heart_rate", "CONCEPT//lactate"]
     assert (fits["value"][0]["unit"], fits["value"][0]["description"]) == ("bpm", "heart rate")
     for entry in (*fits["value"], fits["gap"]):
         shares = np.array(entry["pit"])

@@ -192,7 +192,10 @@ def test_the_held_out_hospital_and_split_change_nothing(small_store: Path, tmp_p
     assert (tmp_path / "a/artifacts/fits.json").read_bytes() == (tmp_path / "b/artifacts/fits.json").read_bytes()
 
 
-def test_no_subject_crosses_splits_or_sites(small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tuning_split", ["tuning", None])
+def test_no_subject_crosses_splits_or_sites(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning_split: str | None
+) -> None:
     seen: dict[bool, set[int]] = {True: set(), False: set()}
     sample = Sampler.sample
 
@@ -201,10 +204,15 @@ def test_no_subject_crosses_splits_or_sites(small_store: Path, tmp_path: Path, m
         return sample(self, step, number, is_training=is_training)
 
     monkeypatch.setattr(Sampler, "sample", spy)
-    pretrain(small_store, tmp_path / "run", config=SHORT | {"held_out_sites": ["south"], "tuning_subjects": 1000})
+    settings = {"held_out_sites": ["south"], "tuning_subjects": 1000, "tuning_split": tuning_split}
+    pretrain(small_store, tmp_path / "run", config=SHORT | settings)
     store = EventStore.open(small_store)
-    for is_training, split in ((True, "train"), (False, "tuning")):
-        assert seen[is_training] == set(store.rows(split=split, exclude_sites=["south"]).tolist())
+    train, tuning = (set(store.rows(split=s, exclude_sites=["south"]).tolist()) for s in ("train", "tuning"))
+    if tuning_split is None:  # a tenth of the training subjects
+        assert seen[True] | seen[False] == train
+        assert 0 < len(seen[False]) < len(train) / 4
+    else:
+        assert (seen[True], seen[False]) == (train, tuning)
     assert not seen[True] & seen[False]
     assert store.subjects["subject_id"].is_unique().all()
 
