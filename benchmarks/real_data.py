@@ -22,6 +22,8 @@ import sojourn as sj
 from sojourn.inference.likelihood import likelihood
 from sojourn.tasks.files import read_labels, write_labels
 
+MAX_PROBED = 100_000
+"""Training labels beyond which no probe is fitted: its states would not fit into a laptop's memory."""
 SMALL = {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "dropout": 0.15}
 
 
@@ -149,6 +151,8 @@ def _task(task: str, store: Path, work: Path, test_subjects: pl.DataFrame) -> li
         "logistic": lambda out: sj.baseline("logistic", store, known, store, test, out),
         "lightgbm": lambda out: sj.baseline("lightgbm", store, known, store, test, out),
     }
+    if len(pl.read_parquet(known)) > MAX_PROBED:
+        made = {name: make for name, make in made.items() if "probe" not in name}
     for name, make in made.items():
         if not (folder / f"{name}.parquet").exists():
             make(folder / f"{name}.parquet")
