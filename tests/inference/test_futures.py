@@ -63,11 +63,11 @@ def test_first_times_of_worked_futures(toy: Toy) -> None:
         np.array([lactate, death, death, lactate]),
         np.float32([4.5, np.nan, np.nan, 3.9]),
     )
-    drawn = Drawn(events, real.history, 4 * HOUR)
+    drawn = Drawn(events, real.past, 4 * HOUR)
     assert first_times(toy.reader, drawn, ["OUTCOME//death"]).rows() == [(0, 5.0), (2, 2.0)]
     assert first_times(toy.reader, drawn, ["OUTCOME//death", "OUTCOME//lactate_gt_4"]).rows() == [(0, 1.0), (2, 2.0)]
     assert first_times(toy.reader, drawn, ["CONCEPT//lactate"]).rows() == [(0, 1.0), (3, 3.0)]
-    nothing = Drawn(SampledEvents(*(column[:0] for column in events)), real.history, 4 * HOUR)
+    nothing = Drawn(SampledEvents(*(column[:0] for column in events)), real.past, 4 * HOUR)
     assert first_times(toy.reader, nothing, ["OUTCOME//death"]).is_empty()
 
 

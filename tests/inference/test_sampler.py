@@ -9,7 +9,8 @@ import torch
 from helpers.toy_process import LACTATE_SHARE
 from inference.conftest import HOUR, Toy
 from sojourn.inference.futures import Drawn, Sampling, draw, terminal_codes
-from sojourn.inference.sampler import _roll, prefill
+from sojourn.inference.histories import Moments, ask
+from sojourn.inference.sampler import FutureSampler, _roll, last_known, prefill
 from sojourn.model import Network
 from sojourn.model.backbone import LayerCache
 
@@ -106,11 +107,56 @@ def test_rolling_keeps_the_static_position_and_the_newest() -> None:
 
 
 @torch.no_grad()
-def test_the_history_is_taken_in_as_the_likelihood_takes_it(toy: Toy, futures: Drawn) -> None:
-    h, cache = prefill(toy.network, futures.history)
-    whole = toy.network.states(futures.history)
+def test_the_history_is_taken_in_as_the_likelihood_takes_it(toy: Toy) -> None:
+    (asked,) = ask(toy.reader, Moments(toy.at_four.row[:1], toy.at_four.seconds[:1]), context=32)
+    h, cache = prefill(toy.network, asked.batch)
+    whole = toy.network.states(asked.batch)
     torch.testing.assert_close(h, whole[:, -1], atol=1e-4, rtol=1e-4)
-    assert cache[0].key.shape[2] == futures.history.segment.shape[1]
+    assert cache[0].key.shape[2] == asked.batch.segment.shape[1]
+
+
+@pytest.mark.parametrize("context", [4, 32])
+def test_last_values_are_those_that_training_sees_however_old_they_are(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, context: int
+) -> None:
+    """A lactate older than the window must still be the previous value of the next one."""
+    longest = int(np.argmax(toy.store.subjects["num_instants"].to_numpy()))
+    records = toy.reader.read(np.array([longest]))
+    start = FutureSampler._start
+    seen: list[Any] = []
+
+    def spy(self: FutureSampler, *given: Any) -> Any:
+        seen.append(start(self, *given)[0])
+        return start(self, *given)
+
+    monkeypatch.setattr(FutureSampler, "_start", spy)
+    code = records.events.code
+    # The last event of each code knows its own previous one: ask just before it.
+    for event in {int(c): int(np.flatnonzero(code == c)[-1]) for c in np.unique(code)}.values():
+        now = int(records.events.seconds[event]) - 1
+        if now < 0:
+            continue
+        draw(toy.network, toy.reader, longest, now, horizon_hours=1e-3, sampling=Sampling(1, context, 0))
+        memory, c = seen.pop(), int(code[event])
+        np.testing.assert_equal(memory.last_value[0, c].item(), records.previous_value[event].item())
+        delay = records.events.seconds[event] - memory.last_time[0, c].item()
+        np.testing.assert_equal(delay, float(records.previous_delay[event]))
+    lactate = toy.code("CONCEPT//lactate")
+    oldest = np.flatnonzero(code == lactate)[0]
+    after = int(records.events.seconds[oldest]) + 1
+    draw(toy.network, toy.reader, longest, after, horizon_hours=1e-3, sampling=Sampling(1, context, 0))
+    assert seen.pop().last_value[0, lactate] == records.events.value[oldest]
+
+
+def test_an_admission_long_before_the_window_is_remembered(toy: Toy) -> None:
+    longest = int(np.argmax(toy.store.subjects["num_instants"].to_numpy()))
+    drawn = draw(toy.network, toy.reader, longest, 30 * HOUR, horizon_hours=1e-3, sampling=Sampling(1, 4, 0))
+    assert drawn.past.seconds.min() == 0
+    assert drawn.past.seconds.max() <= 30 * HOUR
+    admission = toy.code("ICU_ADMISSION//MICU")
+    last_value, last_time = last_known(drawn.past, len(toy.run.vocabulary))
+    assert last_time[admission] == 0
+    assert last_value[admission].isnan()
 
 
 def test_each_hour_a_patient_dies_leaves_or_is_seen(toy: Toy) -> None:

@@ -13,10 +13,10 @@ from sojourn.errors import TaskError
 from sojourn.inference.histories import Moments, ask
 from sojourn.inference.risk import Risk
 from sojourn.inference.sampler import FutureSampler, SampledEvents
-from sojourn.model import Batch, Network
+from sojourn.model import Network
 from sojourn.progress import Bar
 from sojourn.tasks.outcomes import OUTCOME_PREFIX, derive_outcomes, matching_codes, outcomes
-from sojourn.training.records import RecordReader
+from sojourn.training.records import EventTable, RecordReader
 
 DEFAULT_SAMPLES = 64
 _EVER_HOURS = 30 * 24.0
@@ -37,8 +37,8 @@ class Drawn(NamedTuple):
     """Futures of one moment."""
 
     events: SampledEvents
-    history: Batch
-    """The one window that they start from."""
+    past: EventTable
+    """Everything that the subject's record shows up to the moment."""
     now_s: int
     """The moment, in seconds since the subject's origin."""
 
@@ -48,12 +48,12 @@ def draw(
 ) -> Drawn:
     """Sample futures of one subject from one moment."""
     (asked,) = ask(reader, Moments(np.array([row]), np.array([now_s])), context=sampling.context)
-    history = asked.batch
+    past = reader.read(np.array([row])).past(0, now_s)
     sampler = FutureSampler(network, terminal_codes(reader), context=sampling.context, seed=sampling.seed)
     elapsed = float(asked.gap[0])
     horizon_s, count = horizon_hours * 3600, sampling.num_samples
-    events = sampler.sample(history, elapsed_s=elapsed, horizon_s=horizon_s, num_samples=count)
-    return Drawn(events, history, now_s)
+    events = sampler.sample(asked.batch, past, elapsed_s=elapsed, horizon_s=horizon_s, num_samples=count)
+    return Drawn(events, past, now_s)
 
 
 def terminal_codes(reader: RecordReader) -> torch.Tensor:
@@ -112,9 +112,11 @@ def first_times(reader: RecordReader, drawn: Drawn, codes: Sequence[str]) -> pl.
     names = reader.vocabulary.table["code"]
     used = set(matching_codes(names.to_list(), roots))
     events = to_frame(drawn.events, names).filter(pl.col("code").is_in(list(used)))
-    history = _history_frame(drawn.history, names).filter(pl.col("code").is_in(list(used)))
+    past = drawn.past
+    before = _frame(past.subject, past.seconds, past.code, past.value, names).drop("subject_id")
+    before = before.filter(pl.col("code").is_in(list(used)))
     samples = events.select("subject_id").unique()
-    whole = pl.concat([samples.join(history, how="cross").select(events.columns), events])
+    whole = pl.concat([samples.join(before, how="cross").select(events.columns), events])
     derived = pl.concat([whole, derive_outcomes(whole)])
     now = _time(drawn.now_s)
     first = derived.filter(pl.col("code").is_in(list(codes)) & (pl.col("time") > now)).group_by("subject_id")
@@ -140,13 +142,6 @@ def _roots(codes: Sequence[str]) -> list[str]:
 def to_frame(events: SampledEvents, names: pl.Series) -> pl.DataFrame:
     """Sampled events as `subject_id` (the future), `time`, `code`, `numeric_value`."""
     return _frame(events.sample, events.seconds, events.code, events.value, names)
-
-
-def _history_frame(history: Batch, names: pl.Series) -> pl.DataFrame:
-    seconds = history.time.flatten()[history.event_position].numpy().astype(np.int64)
-    timed = (history.order.flatten()[history.event_position] > 0).numpy()
-    code, value = history.code.numpy()[timed], history.value.numpy()[timed]
-    return _frame(np.zeros(len(code), np.int64), seconds[timed], code, value, names).drop("subject_id")
 
 
 def _frame(

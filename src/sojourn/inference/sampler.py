@@ -16,7 +16,7 @@ from torch import Tensor
 from sojourn.model import Batch, Network
 from sojourn.model.backbone import LayerCache
 from sojourn.model.features import time_features
-from sojourn.training.records import Ints
+from sojourn.training.records import EventTable, Ints
 
 _DAY_S, _YEAR_S = 86400.0, 31557600.0
 _MAX_EVENTS = 512
@@ -69,15 +69,18 @@ class FutureSampler:
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.inference_mode()
-    def sample(self, history: Batch, *, elapsed_s: float, horizon_s: float, num_samples: int) -> SampledEvents:
+    def sample(
+        self, history: Batch, past: EventTable, *, elapsed_s: float, horizon_s: float, num_samples: int
+    ) -> SampledEvents:
         """Sample what is recorded within `horizon_s` seconds from now.
 
         Parameters
         ----------
         history : one window (B = 1) that ends with the last instant before now.
+        past : the events of the whole record up to now, since the last value of a code may be older than the window.
         elapsed_s : seconds since that instant, in which nothing was recorded.
         """
-        memory, cache = self._start(history, num_samples)
+        memory, cache = self._start(history, past, num_samples)
         now = float(history.time[0, -1]) + elapsed_s
         wait = elapsed_s
         parts: list[tuple[Tensor, ...]] = []
@@ -95,17 +98,10 @@ class FutureSampler:
             memory, cache = _keep(memory, ~ended), _keep_cache(cache, ~ended)
         return _sorted(parts)
 
-    def _start(self, history: Batch, count: int) -> tuple[_Memory, list[LayerCache]]:
+    def _start(self, history: Batch, past: EventTable, count: int) -> tuple[_Memory, list[LayerCache]]:
         """Run the history once, position by position of one pass, and copy its end."""
         h, cache = prefill(self.network, history)
-        num_codes = len(self.is_terminal)
-        last_value, last_time = torch.full((num_codes,), NAN), torch.full((num_codes,), NAN, dtype=torch.float64)
-        timed = history.order.flatten()[history.event_position] > 0
-        # Events lie in time order, so that the last write of each code is its latest value.
-        for code, value, position in zip(
-            history.code[timed].tolist(), history.value[timed], history.event_position[timed], strict=True
-        ):
-            last_value[code], last_time[code] = value, history.time.flatten()[position]
+        last_value, last_time = last_known(past, len(self.is_terminal))
         memory = _Memory(
             h=h.expand(count, -1),
             time=history.time[0, -1].expand(count),
@@ -202,6 +198,14 @@ class FutureSampler:
         value = network.events.denormalise(code, z)
         has_value = torch.rand(len(code), generator=self.generator) < network.events.value_share[code]
         return torch.where(has_value, value, NAN)
+
+
+def last_known(past: EventTable, num_codes: int) -> tuple[Tensor, Tensor]:
+    """Last value (V,) of each code and when it was (V,) float64; NaN for none."""
+    value, time = np.full(num_codes, np.nan, np.float32), np.full(num_codes, np.nan)
+    # Events lie in time order, and of several writes to one place the last one stays.
+    value[past.code], time[past.code] = past.value, past.seconds
+    return torch.from_numpy(value), torch.from_numpy(time)
 
 
 @torch.inference_mode()

@@ -99,11 +99,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Observed values, quantiles of the futures, and risks by both ways: what ``timeline.json`` holds."""
     table = run.vocabulary.table
-    timed = (drawn.history.order.flatten()[drawn.history.event_position] > 0).numpy()
-    code = drawn.history.code.numpy()[timed]
-    value = drawn.history.value.numpy()[timed]
-    seconds = drawn.history.time.flatten()[drawn.history.event_position].numpy()[timed]
-    hours = (seconds - drawn.now_s) / 3600
+    code, value = drawn.past.code, drawn.past.value
+    hours = (drawn.past.seconds - drawn.now_s) / 3600
     recent = (hours >= -_HISTORY_HOURS) & ~np.isnan(value)
     counts = np.bincount(code[recent], minlength=len(table))
     chosen = np.argsort(-counts, kind="stable")[:_MAX_CODES]

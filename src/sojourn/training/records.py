@@ -109,6 +109,10 @@ class Records(NamedTuple):
     is_thinned: Bools
     """(S,) whether events of the subject were hidden at random."""
 
+    def past(self, subject: int, seconds: int) -> EventTable:
+        """What the history of one subject shows up to a moment, the moment included."""
+        return self.events.take((self.events.subject == subject) & (self.events.seconds <= seconds))
+
 
 class RecordReader:
     """Reads subjects of one store in the terms of one model vocabulary.
