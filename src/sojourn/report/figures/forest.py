@@ -77,7 +77,11 @@ def site_forest_figure(entries: Sequence[Entry], *, unseen: Sequence[str] = ()) 
             if i % num_columns == 0:
                 mark = " (unseen)" if site in unseen else ""
                 drawing.text(
-                    x - 10, at + 4, shorten(site + mark, 122, 12.6), anchor="end", style="strong" if mark else ""
+                    x - 10,
+                    at + 4,
+                    shorten(site + mark, 118, 14.8 if mark else 12.6),
+                    anchor="end",
+                    style="strong" if mark else "",
                 )
             _draw_marks(panel, at - 4, main_entry(entries, task, site, "ours"))
             _draw_marks(panel, at + 5, main_entry(entries, task, site, "baseline", "lightgbm"))

@@ -33,7 +33,7 @@ def pit_figure(fits: Mapping[str, Any]) -> str:
     draw_legend(drawing, 36, 14, keys)
     for i, (name, unit, shares, n) in enumerate(panels):
         x, y = 36 + (i % _COLUMNS) * (width + 36), 80 + (i // _COLUMNS) * (height + 78)
-        drawing.text(x, y - 37, shorten(name, width + 24, 13.4), style="strong")
+        drawing.text(x, y - 37, shorten(name, width + 8, 13.4), style="strong")
         size = f"{shorten(unit, 80)}, n = {count(n)}" if unit else f"n = {count(n)}"
         drawing.text(x, y - 22, size, role="faint", style="small")
         drawing.text(x, y - 8, f"uneven by {fixed(unevenness(shares) * 100, 1)} %", role="faint", style="small")
