@@ -77,19 +77,19 @@ STUDIES = {
     "eicu": Study(
         [("eicu", "eicu-demo")],
         ["icu-death", "death-48h", "vasopressor-24h", "ventilation-24h"],
-        {"epochs": 10, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
+        {"epochs": 5, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
         lambda subjects: _held_out_hospital(subjects["site"]),
     ),
     "mimic-iv": Study(
         [("mimic-iv", "mimic-iv-demo")],
         ["icu-death", "death-48h", "vasopressor-24h", "creatinine-1.5x-24h"],
-        {"epochs": 10, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
+        {"epochs": 5, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
         lambda subjects: subjects["split"] == "held_out",
     ),
     "several": Study(
         [("mimic-iv", "mimic-iv-demo"), ("eicu", "eicu-demo")],
         ["death-48h", "vasopressor-24h"],
-        {"epochs": 5, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 200, "model": SMALL},
+        {"epochs": 3, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
         lambda subjects: subjects["split"] == "held_out",
     ),
 }
