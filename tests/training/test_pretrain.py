@@ -154,6 +154,8 @@ def test_patience_stops_a_run_that_gets_no_better(small_store: Path, tmp_path: P
     assert summary.steps < 40
     assert summary.best_step < summary.steps
     assert pretrain(small_store, tmp_path / "run", config=settings).was_finished
+    longer = pretrain(small_store, tmp_path / "run", config=settings | {"patience": 4}, resume=True)
+    assert longer.steps >= summary.steps + 2
 
 
 def test_golden_losses(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the network is told of the codes, and opening a run."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,15 @@ def test_a_folder_without_a_trained_run_is_refused(tmp_path: Path, toy_store: Pa
     for place in (tmp_path, toy_store):
         with pytest.raises(RunError, match="sojourn pretrain"):
             Run(place)
+
+
+def test_damaged_settings_or_weights_are_said_to_be_so(toy_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(toy_run, run)
+    (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"model\.safetensors .* damaged"):
+        Run(run).network()
+    for content in ("seed: 1", "a: [", ""):
+        (run / "run.yaml").write_text(content)
+        with pytest.raises(RunError, match=r"run\.yaml .* damaged"):
+            Run(run)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -33,7 +32,17 @@ from sojourn.training.hazards import base_log_hazards
 from sojourn.training.loss import Losses, Sample, losses
 from sojourn.training.plan import Step, epoch_steps, steps
 from sojourn.training.records import Ints, RecordReader
-from sojourn.training.run import METRICS, VOCABULARY, WEIGHTS, Run, code_table, resolved, save_settings, save_tensors
+from sojourn.training.run import (
+    METRICS,
+    VOCABULARY,
+    WEIGHTS,
+    Run,
+    code_table,
+    read_settings,
+    resolved,
+    save_settings,
+    save_tensors,
+)
 from sojourn.training.sampler import Sampler
 
 _LOG_EVERY = 20
@@ -175,7 +184,7 @@ class _Trainer:
     def _open_folder(self, resume: bool) -> None:
         path = self.run / "run.yaml"
         if path.exists():
-            before = yaml.safe_load(path.read_text())
+            before = read_settings(self.run)
             free = {"epochs", "max_steps", "patience"} if resume else set()
             was, now = (
                 {k: v for k, v in config.items() if k not in free}
@@ -200,7 +209,8 @@ class _Trainer:
         torch.manual_seed(config.seed)
         codes = code_table(self.vocabulary, base_log_hazards(sampler, plan, edges))
         network = Network(config.network(), codes, len(self.sites))
-        fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
+        # Samples, averages and questions live on the CPU: a GPU that happens to be there must not take the network.
+        fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
         decayed = [p for p in network.parameters() if p.ndim >= 2]
         plain = [p for p in network.parameters() if p.ndim < 2]
         optimizer = torch.optim.AdamW(
@@ -210,9 +220,9 @@ class _Trainer:
         )
         average = WeightAverage(network, config.average_decay)
         state = load_checkpoint(self.run / _CHECKPOINTS, network, average, optimizer)
-        state = state or {"step": 0, "best_step": 0, "best": math.inf, "bits": math.nan, "worse": 0, "is_done": False}
+        state = state or {"step": 0, "best_step": 0, "best": math.inf, "bits": math.nan, "worse": 0}
         total = self._total_steps()
-        if state["step"] >= total or state["is_done"]:
+        if state["step"] >= total or self._is_worn_out(state):
             if not (self.run / FITS).exists():  # killed after the last step
                 self._describe()
             return self._summary(network, state, began, was_finished=True)
@@ -244,7 +254,7 @@ class _Trainer:
                 if state["step"] % config.evaluate_every == 0 or state["step"] == total:
                     self._evaluate(network, average, sampler, state, step.epoch)
                     save_checkpoint(self.run / _CHECKPOINTS, network, average, optimizer, state)
-                    if state["is_done"]:
+                    if self._is_worn_out(state):
                         break
         self._describe()
         return self._summary(network, state, began, was_finished=False)
@@ -293,7 +303,10 @@ class _Trainer:
         if score < state["best"]:
             state.update(best=score, best_step=state["step"], bits=result.bits_per_event, worse=0)
             save_tensors(self.run / WEIGHTS, weights)
-        state["is_done"] = self.config.patience is not None and state["worse"] >= self.config.patience
+
+    def _is_worn_out(self, state: dict[str, Any]) -> bool:
+        """Whether the tuning loss has not improved for as long as `patience` says."""
+        return self.config.patience is not None and state["worse"] >= self.config.patience
 
     def _total_steps(self) -> int:
         """Steps of `epochs` epochs, capped by `max_steps`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
 import safetensors.torch
 import torch
 import yaml
@@ -72,7 +73,7 @@ class Run:
     Raises
     ------
     RunError
-        If the folder is not a run or holds no trained weights yet.
+        If the folder is not a run, holds no trained weights yet, or has damaged settings or weights.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,7 +82,7 @@ class Run:
             if not (path / name).exists():
                 msg = f"{path} must be a run with trained weights; {name} is missing. Run `sojourn pretrain` first."
                 raise RunError(msg)
-        self.settings: dict[str, Any] = yaml.safe_load((path / SETTINGS).read_text())
+        self.settings = read_settings(path)
         self.config = PretrainConfig.model_validate(self.settings["config"])
         self.vocabulary = ModelVocabulary.load(path / VOCABULARY)
         self.sites: list[str] = self.settings["sites"]
@@ -89,7 +90,11 @@ class Run:
 
     def network(self, *, random_weights_seed: int | None = None) -> Network:
         """The trained network in evaluation mode; with a seed, the same network with random weights (a control)."""
-        weights = safetensors.torch.load_file(str(self.path / WEIGHTS))
+        try:
+            weights = safetensors.torch.load_file(str(self.path / WEIGHTS))
+        except safetensors.SafetensorError as error:
+            msg = f"{self.path / WEIGHTS} must hold the run's weights; it is damaged. Restore it or train again."
+            raise RunError(msg) from error
         codes = code_table(self.vocabulary, weights["first_head.log_base"])
         if random_weights_seed is not None:
             torch.manual_seed(random_weights_seed)
@@ -119,6 +124,24 @@ def save_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """Write ``run.yaml``."""
     with atomic_file(path / SETTINGS) as part:
         part.write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Content of ``run.yaml``.
+
+    Raises
+    ------
+    RunError
+        If it is not what `save_settings` wrote.
+    """
+    try:
+        settings = yaml.safe_load((path / SETTINGS).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict) or not {"config", "sites", "outcomes", "data"} <= settings.keys():
+        msg = f"{path / SETTINGS} must hold the settings of a run; it is damaged. Restore it or train in a new folder."
+        raise RunError(msg)
+    return settings
 
 
 def resolved(config: PretrainConfig) -> dict[str, Any]:
