@@ -28,7 +28,7 @@ _SKILL = {
     "logistic": -0.045,
     "truth": 0.05,
     "random-weights": -0.17,
-    "shuffled-input": -0.33,
+    "shuffled-values": -0.33,
 }
 _CODES = (
     ("heart_rate", "Heart rate", "bpm", 96.0, 12.0),

@@ -76,7 +76,7 @@ def test_outer_levels_win_when_a_setting_is_sought() -> None:
 
 
 def test_methods_have_an_order_and_a_kind() -> None:
-    methods = ["shuffled-input", "truth", "mine", "prevalence", "lightgbm_local_500", "lightgbm", "simulate", "query"]
+    methods = ["shuffled-values", "truth", "mine", "prevalence", "lightgbm_local_500", "lightgbm", "simulate", "query"]
     assert sorted(methods, key=method_order) == [
         "query",
         "simulate",
@@ -85,7 +85,7 @@ def test_methods_have_an_order_and_a_kind() -> None:
         "prevalence",
         "mine",
         "truth",
-        "shuffled-input",
+        "shuffled-values",
     ]
     assert [look(m).kind for m in ("random-weights", "truth", "simulate")] == ["control", "ceiling", "ours"]
 

@@ -23,7 +23,7 @@ class Look(NamedTuple):
 # The first pattern that a method's name holds decides; controls come first, as they may be named after what they test.
 _LOOKS = (
     ("random", Look("control", "Random weights", "muted", "ring")),
-    ("shuffl", Look("control", "Shuffled input", "muted", "ring")),
+    ("shuffl", Look("control", "Shuffled values", "muted", "ring")),
     ("truth", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("ceiling", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("oracle", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
@@ -62,7 +62,7 @@ def _rest(name: str, pattern: str, found: Look) -> str:
         *found.label.lower().replace(",", "").replace("-", " ").split(),
         "weight",
         "weights",
-        "input",
+        "values",
         "regression",
         "risk",
     }

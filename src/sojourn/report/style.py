@@ -39,7 +39,7 @@ _FIXED = {
     "logistic": PALETTE[2],
     "prevalence": CONTROL,
     "random-weights": "#6d7781",
-    "shuffled-input": "#bfa5a0",
+    "shuffled-values": "#bfa5a0",
 }
 
 _STYLE: dict[str, Any] = {

@@ -29,8 +29,9 @@ def controls_section(run: RunFolder) -> Section:
     blocks: list[Block] = [
         paragraph(
             "A result counts only as far as it goes beyond its controls: the same network with <em>random "
-            "weights</em>, which has learned nothing, and the trained network with <em>shuffled input</em>, which "
-            "breaks the link between a history and its outcome and should give about chance."
+            "weights</em>, which has learned nothing, and the trained network with <em>shuffled values</em>: what was "
+            "measured and when stays, what it showed is exchanged between events of the same code. What is left then "
+            "comes from the habits of measuring."
         )
     ]
     if rows:

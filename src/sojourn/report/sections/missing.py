@@ -13,8 +13,9 @@ _COMMANDS = {
         "--by site",
     ),
     "controls": (
-        "Evaluated controls (methods random-weights and shuffled-input)",
-        "sojourn evaluate PREDICTIONS CONTROL_PREDICTIONS... {run}/artifacts/evaluation --by site",
+        "Evaluated controls (methods random-weights and shuffled-values)",
+        "sojourn predict {run} STORE LABELS CONTROL --control shuffled-values && "
+        "sojourn evaluate PREDICTIONS CONTROL... {run}/artifacts/evaluation --by site",
     ),
     "timeline.json": (
         "One patient's simulated futures (artifacts/timeline/timeline.json)",
