@@ -13,6 +13,7 @@ from sojourn.inference.histories import ask, moments, states
 from sojourn.model import Network
 from sojourn.model.features import time_features
 from sojourn.progress import progress_bar
+from sojourn.tasks.baseline import check_apart
 from sojourn.tasks.files import Labels, read_labels, write_predictions
 from sojourn.training.run import Run
 from sojourn.trust.baselines import fit_logistic
@@ -39,8 +40,14 @@ def probe(
     -------
     Path
         `out`, a prediction file with method "probe" or "random-weights-probe".
+
+    Raises
+    ------
+    TaskError
+        For no training labels, or a subject in both sets.
     """
     trained, known, asked = Run(run), read_labels(train_labels), read_labels(test_labels)
+    check_apart(known, asked, is_same_store=train_store.resolve() == test_store.resolve())
     network = trained.network(random_weights_seed=seed if random_weights else None)
     x = embed(trained, network, EventStore.open(train_store), known)
     store = EventStore.open(test_store)

@@ -59,7 +59,7 @@ def baseline(
         msg = f"method must be one of {', '.join(BASELINES)}; got {method!r}."
         raise TaskError(msg)
     train, test = read_labels(train_labels), read_labels(test_labels)
-    _check_apart(train, test, is_same_store=train_store.resolve() == test_store.resolve())
+    check_apart(train, test, is_same_store=train_store.resolve() == test_store.resolve())
     store = EventStore.open(test_store)
     if method == "prevalence":
         model: Fitted = fit_prevalence(train.table["boolean_value"].to_numpy())
@@ -78,8 +78,14 @@ def baseline(
     return out
 
 
-def _check_apart(train: Labels, test: Labels, *, is_same_store: bool) -> None:
-    """No subject may be both learned from and predicted; ids of two stores have nothing to do with each other."""
+def check_apart(train: Labels, test: Labels, *, is_same_store: bool) -> None:
+    """No subject may be both learned from and predicted; ids of two stores have nothing to do with each other.
+
+    Raises
+    ------
+    TaskError
+        If a subject is in both label files, or there is nothing to learn from.
+    """
     if not train.table.height:
         msg = "train_labels must hold at least one label; got none. Label more subjects."
         raise TaskError(msg)
