@@ -2,6 +2,7 @@
 
 import json
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from helpers.command import call
 from helpers.toy_process import build_toy_store, toy_record, write_toy_labels
 from sojourn.demo import NUM_LOCAL_STAYS, TASKS, split_labels
+from sojourn.errors import ConfigError
 from sojourn.events.store import EventStore
 from sojourn.tasks.definitions import builtin_tasks
 from sojourn.tasks.files import read_labels
@@ -46,6 +48,21 @@ def test_no_subject_is_both_learnt_from_and_predicted(tmp_path: Path) -> None:
     assert {where[i] for i in local | test} == {"west"}
     assert {(where[i], split[i]) for i in known} == {("north", "train")}
     assert len(local | test) == sum(site == "west" for site in where.values())
+
+
+def test_a_demo_of_another_size_or_seed_is_not_taken_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("sojourn.demo")
+    ingested: list[Path] = []
+    monkeypatch.setattr(module, "ingest", lambda _, raw, __: ingested.append(raw))
+    tmp_path.joinpath("demo").mkdir()
+    for _ in range(2):  # the second call goes on with the first one's
+        assert module._ingest(tmp_path / "demo", module.QUICK, 0) == "hospital-6"
+    for size, seed in ((module.FULL, 0), (module.QUICK, 1)):
+        with pytest.raises(ConfigError, match="same size and seed"):
+            module._ingest(tmp_path / "demo", size, seed)
+    assert len(ingested) == 2
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from sojourn.errors import ConfigError
 from sojourn.events.splits import splitmix64
 from sojourn.events.store import EventStore
 from sojourn.inference.predict import predict
@@ -107,6 +108,11 @@ def demo(out: Path, *, quick: bool = False, seed: int = 0, config: dict[str, Any
     quick : a smaller network of hospitals.
     seed : of the hospitals, their patients and the training.
     config : settings of the training that differ from the demo's.
+
+    Raises
+    ------
+    ConfigError
+        If `out` holds a demo of another size or seed.
     """
     began, size = time.monotonic(), QUICK if quick else FULL
     unseen = _ingest(out, size, seed)
@@ -125,7 +131,7 @@ def demo(out: Path, *, quick: bool = False, seed: int = 0, config: dict[str, Any
 
 def _ingest(out: Path, size: Size, seed: int) -> str:
     """Simulate the network of hospitals as a MEDS data set; returns the name of the unseen one."""
-    from sojourn.sources.simulator.network import default_config, write_config
+    from sojourn.sources.simulator.network import default_config, load_config, write_config
 
     network = default_config(num_sites=6, stays_per_site=size.stays_per_site, seed=seed)
     last = network.sites[-1].model_copy(update={"num_stays": size.unseen_stays})
@@ -135,6 +141,9 @@ def _ingest(out: Path, size: Size, seed: int) -> str:
     place = out / "simulator.yaml"
     if not place.exists():
         write_config(network, place)
+    elif load_config(place) != network:
+        msg = f"out must be new or hold a demo of the same size and seed; {out} holds another. Choose another folder."
+        raise ConfigError(msg)
     ingest("simulator", place, out / "meds")
     return last.name
 
