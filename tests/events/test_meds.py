@@ -9,6 +9,7 @@ import pytest
 
 from sojourn.errors import SchemaError
 from sojourn.events import meds
+from sojourn.events.inspect import inspect
 from sojourn.files import write_json
 
 MakeMeds = Callable[..., Path]
@@ -68,3 +69,13 @@ def test_validation(make_meds: MakeMeds, make_rows: Callable[..., pl.DataFrame],
         meds.validate(make_meds(tmp_path / "back", [back]))
     with pytest.raises(SchemaError, match="DataSchema"):
         meds.validate(make_meds(tmp_path / "lacking", [make_rows(0, 1).drop("code")]))
+
+
+def test_a_damaged_shard_is_named(make_meds: MakeMeds, tmp_path: Path) -> None:
+    folder = make_meds(tmp_path / "meds", [[(1, T0, "A", None)]])
+    (shard,) = meds.shard_paths(folder)
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(SchemaError, match=rf"{shard.name} must be a whole parquet file"):
+        list(meds.iterate_shards(folder))
+    with pytest.raises(SchemaError, match=shard.name):
+        inspect(folder)

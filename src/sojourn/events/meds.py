@@ -112,9 +112,21 @@ def site_column(dataset: Path, columns: list[str]) -> str | None:
 
 
 def iterate_shards(dataset: Path) -> Iterator[tuple[Path, pl.LazyFrame]]:
-    """Each shard's path and its lazy table, in order."""
+    """Each shard's path and its lazy table, in order.
+
+    Raises
+    ------
+    SchemaError
+        If a shard is no parquet file.
+    """
     for path in shard_paths(dataset):
-        yield path, pl.scan_parquet(path)
+        scan = pl.scan_parquet(path)
+        try:
+            scan.collect_schema()
+        except pl.exceptions.PolarsError as error:
+            msg = f"{path} must be a whole parquet file; it is not. Fetch or make it again."
+            raise SchemaError(msg) from error
+        yield path, scan
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
