@@ -1,6 +1,7 @@
 """The engine: accounted for, ordered, deterministic, resumable."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,19 @@ def test_a_second_run_says_what_is_there(psv_folder: Path, tmp_path: Path) -> No
     assert fingerprints(out) == before
     with pytest.raises(DataError, match="holds something else"):
         ingest("challenge-2019", psv_folder, out, site="elsewhere")
+    next(psv_folder.rglob("*.psv")).unlink()
+    with pytest.raises(DataError, match="holds something else"):
+        ingest("challenge-2019", psv_folder, out)
+    shutil.rmtree(psv_folder)  # whoever deleted the raw files keeps the data set
+    assert ingest("challenge-2019", psv_folder, out).already_there
+
+
+def test_other_settings_of_one_small_file_are_other_raw_data(tmp_path: Path) -> None:
+    raw = tmp_path / "network.yaml"
+    raw.write_text("seed: 0")
+    digest = engine._digest(raw)
+    raw.write_text("seed: 1")
+    assert engine._digest(raw) != digest
 
 
 def test_workers_do_not_change_the_bytes(

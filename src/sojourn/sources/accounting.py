@@ -45,6 +45,8 @@ class IngestReport:
     """Subjects in the data set."""
     sites: dict[str, int]
     """Site -> subjects with an event there."""
+    raw_digest: str | None = None
+    """Of the names and sizes of the raw files, so that other ones are told apart; None: not known."""
     already_there: bool = False
     """True if the data set was there before, and nothing was done."""
 

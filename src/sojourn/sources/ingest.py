@@ -3,14 +3,15 @@
 import hashlib
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sojourn.errors import ConfigError, DataError
-from sojourn.files import atomic_file, atomic_folder, read_json, write_json
+from sojourn.files import atomic_file, atomic_folder, read_json, sha256, write_json
 from sojourn.progress import progress_bar
 from sojourn.sources import get_source
 from sojourn.sources.accounting import IngestReport, TableCount, check_batch, count_batch, total
@@ -18,6 +19,7 @@ from sojourn.sources.metadata import write_metadata
 from sojourn.sources.records import Source, SourceBatch
 from sojourn.sources.shards import ShardJob, plan, run_jobs, scatter
 
+_SMALL_BYTES = 1_000_000
 _LAYOUT = 1
 """Raised when the scratch files of an interrupted run by an older version must not be used."""
 
@@ -64,14 +66,14 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
         raise ConfigError(msg)
     origin = get_source(source)
     if out.exists():
-        return _stored_report(out, source, site)
+        return _stored_report(out, source, site, raw)
     if not raw.exists():
         msg = f"raw must be a folder or file; {raw} does not exist. Give the place of the raw tables."
         raise DataError(msg)
     with atomic_folder(out, resume=True) as part:
         work = _open_scratch(part, {"layout": _LAYOUT, "source": source, "site": site, "raw": _fingerprint(raw)})
         scattered = _scatter_all(origin, raw, work, site)
-        report = _gather_all(scattered, part, work, workers, source, site)
+        report = replace(_gather_all(scattered, part, work, workers, source, site), raw_digest=_digest(raw))
         write_metadata(origin, raw, part, work, report)
         origin.finish(part)
         (work / "key.json").unlink()  # from here on the scratch files are no longer whole
@@ -79,22 +81,42 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
     return report
 
 
-def _stored_report(out: Path, source: str, site: str | None) -> IngestReport:
+def _stored_report(out: Path, source: str, site: str | None, raw: Path) -> IngestReport:
     """Report of a data set that is there already, if it is the one that was asked for."""
     stored = out / "metadata" / "ingest.json"
     if stored.exists():
         report = IngestReport.from_json(read_json(stored), already_there=True)
-        if (report.source, report.site) == (source, site):
+        # Raw tables may be deleted once they are read, and older data sets did not note them.
+        is_same_raw = report.raw_digest is None or not raw.exists() or report.raw_digest == _digest(raw)
+        if (report.source, report.site) == (source, site) and is_same_raw:
             return report
-    msg = f"out must not exist yet or hold {source} (site {site}); {out} holds something else. Choose another folder."
+    msg = (
+        f"out must not exist yet or hold {source} (site {site}) made from {raw}; {out} holds something else. "
+        "Choose another folder."
+    )
     raise DataError(msg)
+
+
+def _raw_files(raw: Path) -> list[Path]:
+    return sorted(path for path in raw.rglob("*") if path.is_file()) if raw.is_dir() else [raw]
 
 
 def _fingerprint(raw: Path) -> str:
     """Digest of the names, sizes and times of the raw files: scratch files of other tables are not gone on with."""
-    files = sorted(path for path in raw.rglob("*") if path.is_file()) if raw.is_dir() else [raw]
-    stats = [(path.relative_to(raw).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+    files = [(path.relative_to(raw).as_posix(), path.stat()) for path in _raw_files(raw)]
+    return _hash([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
+
+
+def _digest(raw: Path) -> str:
+    """Digest of the names and sizes of the raw files, the same for every copy; of the content of one small file."""
+    files = _raw_files(raw)
+    if len(files) == 1 and files[0].stat().st_size < _SMALL_BYTES:  # a simulator's settings keep their size
+        return sha256(files[0])
+    return _hash([(path.relative_to(raw).as_posix(), path.stat().st_size) for path in files])
+
+
+def _hash(content: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _open_scratch(part: Path, key: dict[str, Any]) -> Path:
