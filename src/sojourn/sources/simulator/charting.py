@@ -14,7 +14,6 @@ from sojourn.sources.simulator.state import Bools, Floats, State
 
 MONITOR = ("heart_rate", "resp_rate", "spo2")
 CUFF = ("sbp", "dbp", "map")
-SLOW = ("temperature", "gcs_total", "fio2")
 _BOUNDED = ("spo2", "fio2", "gcs_total")
 _SLIPS = np.array([0.1, 10.0, 0.01, 2.0, 0.5], np.float32)
 
