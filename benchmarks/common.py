@@ -1,7 +1,10 @@
-"""What every benchmark writes beside its figures: machine, versions, date."""
+"""What benchmarks share: a command measured, and a result kept beside machine, versions and date."""
 
 import os
 import platform
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +36,24 @@ def keep(name: str, content: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     write_json(path, content | {"machine": machine()})
     return path
+
+
+def measure(*arguments: str) -> dict[str, Any]:
+    """Wall time, CPU time and peak memory of one command, in a process of its own."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sojourn.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    if status:
+        message = process.stderr.read().decode() if process.stderr else ""
+        raise RuntimeError(f"{' '.join(arguments)} failed: {message}")
+    return {
+        "wall_s": round(wall, 2),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "peak_memory_mb": round(used.ru_maxrss / 1024),
+    }
 
 
 def entries(evaluation: Path) -> list[dict[str, Any]]:

@@ -9,18 +9,12 @@ stay; its truth is not computed). Peak memory should not grow with the number of
 import argparse
 import os
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
-from common import keep
+from common import keep, measure
 
 from sojourn.files import read_json
 from sojourn.sources.simulator import default_config, write_config
-
-COMMAND = [sys.executable, "-m", "sojourn.cli"]
 
 
 def main() -> None:
@@ -51,22 +45,6 @@ def main() -> None:
         }
         print(name, results[name])
     keep("ingest_rate", results)
-
-
-def measure(*arguments: str) -> dict[str, Any]:
-    """Wall time, CPU time and peak memory of one command, in a process of its own."""
-    start = time.perf_counter()
-    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, used = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    if status:
-        message = process.stderr.read().decode() if process.stderr else ""
-        raise RuntimeError(f"{' '.join(arguments)} failed: {message}")
-    return {
-        "wall_s": round(wall, 2),
-        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
-        "peak_memory_mb": round(used.ru_maxrss / 1024),
-    }
 
 
 if __name__ == "__main__":
