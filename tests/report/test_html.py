@@ -87,6 +87,15 @@ def test_headline_tells_figures_and_misses(page: Page) -> None:
     assert "misses: calibration" in page.text
 
 
+def test_headline_says_which_lightgbm_it_compares_with(synthetic_run: Path, tmp_path: Path) -> None:
+    assert ">LightGBM AUROC<" in report(synthetic_run, tmp_path / "one.html").read_text()
+    run = tmp_path / "run"
+    shutil.copytree(synthetic_run, run)
+    for path in (run / "artifacts" / "evaluation").glob("*.json"):
+        path.write_text(path.read_text().replace('"method": "lightgbm"', '"method": "lightgbm-local"'))
+    assert ">LightGBM (local) AUROC<" in report(run, tmp_path / "other.html").read_text()
+
+
 def test_figures_and_tables_are_accessible(page: Page) -> None:
     figures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
     assert len(figures) == 7

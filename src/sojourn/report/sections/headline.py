@@ -9,7 +9,7 @@ from sojourn.report.artifacts import Entry, Estimate, RunFolder, unseen_sites
 from sojourn.report.blocks import Block, Section, Table, Tile, Tiles, paragraph
 from sojourn.report.figures.forest import auroc
 from sojourn.report.formatting import count, interval_cell, percent, plain_outcome
-from sojourn.report.methods import OVERALL, headline_group, main_entry, sites_of, tasks_of
+from sojourn.report.methods import OVERALL, headline_group, look, main_entry, sites_of, tasks_of
 from sojourn.report.sections.missing import missing
 
 EXPECTED_OBSERVED_RANGE = (0.8, 1.25)
@@ -94,7 +94,7 @@ def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> Table:
     """One row for each outcome: how many, how often, ours, LightGBM, the ceiling where known, expected:observed."""
     has_ceiling = any(main_entry(entries, task, group, "ceiling") for task in tasks)
     ceiling = ("Ceiling AUROC",) if has_ceiling else ()
-    start = ("Outcome", "Predictions", "Prevalence", "Sojourn AUROC", "LightGBM AUROC")
+    start = ("Outcome", "Predictions", "Prevalence", "Sojourn AUROC", f"{_rival_name(entries, tasks, group)} AUROC")
     header = (*start, *ceiling, "Expected: observed", "Remark")
     rows = tuple(_row(entries, task, group, has_ceiling=has_ceiling) for task in tasks)
     together = "at all evaluated hospitals together" if sites_of(entries) else "over all predictions"
@@ -105,6 +105,13 @@ def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> Table:
         "Predicting the prevalence for everyone has an AUROC of 0.5."
     )
     return Table(caption, header, rows, alert_column=len(header) - 1)
+
+
+def _rival_name(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> str:
+    """Which LightGBM it is, where all outcomes have the same: one that learnt at this hospital is another rival."""
+    rivals = [main_entry(entries, task, group, "baseline", "lightgbm") for task in tasks]
+    labels = {look(rival.method).label for rival in rivals if rival}
+    return labels.pop() if len(labels) == 1 else "LightGBM"
 
 
 def _row(entries: Sequence[Entry], task: str, group: str, *, has_ceiling: bool) -> tuple[str, ...]:
