@@ -121,6 +121,8 @@ def test_a_folder_of_another_run_is_refused_and_not_touched(small_store: Path, s
 
 def test_resume_goes_on_with_more_steps(small_store: Path, short_run: Path, tmp_path: Path) -> None:
     shutil.copytree(short_run, tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 21, "spl')  # killed while it wrote
     summary = pretrain(small_store, tmp_path / "run", config=SHORT | {"max_steps": 30}, resume=True)
     assert (summary.steps, summary.was_finished) == (30, False)
     lines = losses_of(tmp_path / "run")

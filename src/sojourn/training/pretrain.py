@@ -404,5 +404,9 @@ def _ingest_files(store: EventStore) -> list[Path]:
     return sorted((store.path / "datasets").glob("*.json"))
 
 
-def _step_of(line: str) -> int:
-    return int(json.loads(line)["step"])
+def _step_of(line: str) -> float:
+    """Step of a line of the log; infinity for one that a killed run wrote in part."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
