@@ -96,6 +96,7 @@ def test_the_whole_way(place: Path, capsys: Capture) -> None:
     known, labels = place / "labels" / "known.parquet", place / "labels" / "death.parquet"
     labelled = run("label", "death-24h", place / "store", labels, "--site", "hospital-3")
     run("label", "death-24h", place / "store", known, "--exclude-site", "hospital-3")
+    assert labelled["attrition"][0].keys() == {"step", "num_rows", "num_subjects"}  # type: ignore[index]
     assert labelled["num_labels"] == pl.read_parquet(labels).height > 50
 
     out = place / "predictions"

@@ -378,12 +378,21 @@ def _show(result: Any, as_json: bool, *, table: list[dict[str, Any]] | None = No
     """Print a record of what was done; with a table of its parts where it has some."""
     content = asdict(result) if is_dataclass(result) and not isinstance(result, type) else dict(result)
     if as_json:
-        print(json.dumps(content, default=str))
+        print(json.dumps(_named(content), default=str))
         return
     if table:
         _print_table(table)
     plain = {k: v for k, v in content.items() if isinstance(v, str | int | float | bool | Path) and v is not None}
     _print_table([{"": name, " ": value} for name, value in plain.items()])
+
+
+def _named(content: Any) -> Any:
+    """The same content with named tuples as objects: JSON would drop their names."""
+    if isinstance(content, dict):
+        return {name: _named(value) for name, value in content.items()}
+    if hasattr(content, "_asdict"):
+        return _named(content._asdict())
+    return [_named(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def _row(record: Any, names: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from sojourn.errors import RunError
@@ -67,6 +68,10 @@ def test_damaged_settings_or_weights_are_said_to_be_so(toy_run: Path, tmp_path: 
     shutil.copytree(toy_run, run)
     (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(RunError, match=r"model\.safetensors .* damaged"):
+        Run(run).network()
+    weights = safetensors.torch.load_file(toy_run / "model.safetensors")
+    safetensors.torch.save_file({f"other.{k}": v for k, v in weights.items()}, run / "model.safetensors")
+    with pytest.raises(RunError, match="must fit the network"):
         Run(run).network()
     for content in ("seed: 1", "a: [", ""):
         (run / "run.yaml").write_text(content)

@@ -95,12 +95,17 @@ class Run:
         except safetensors.SafetensorError as error:
             msg = f"{self.path / WEIGHTS} must hold the run's weights; it is damaged. Restore it or train again."
             raise RunError(msg) from error
-        codes = code_table(self.vocabulary, weights["first_head.log_base"])
-        if random_weights_seed is not None:
-            torch.manual_seed(random_weights_seed)
-        network = Network(self.config.network(), codes, len(self.sites))
-        if random_weights_seed is None:
-            network.load_state_dict(weights)
+        try:
+            codes = code_table(self.vocabulary, weights["first_head.log_base"])
+            if random_weights_seed is not None:
+                torch.manual_seed(random_weights_seed)
+            network = Network(self.config.network(), codes, len(self.sites))
+            if random_weights_seed is None:
+                network.load_state_dict(weights)
+        except (KeyError, RuntimeError) as error:
+            made_by = self.settings.get("versions", {}).get("sojourn", "an unknown version")
+            msg = f"{self.path / WEIGHTS} must fit the network of this version; it was made by {made_by}. Train again."
+            raise RunError(msg) from error
         return network.eval()
 
     def reader(self, store: EventStore) -> RecordReader:
