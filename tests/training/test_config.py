@@ -7,6 +7,7 @@ import pytest
 
 from sojourn.errors import ConfigError
 from sojourn.training.config import PretrainConfig, read_config
+from sojourn.training.run import Run
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,7 @@ def test_a_file_without_settings_is_refused(tmp_path: Path, content: str) -> Non
         read_config(path)
     with pytest.raises(ConfigError, match="does not exist"):
         read_config(tmp_path / "other.yaml")
+
+
+def test_the_settings_of_a_run_can_be_used_again(toy_run: Path) -> None:
+    assert read_config(toy_run / "run.yaml") == Run(toy_run).config

@@ -93,7 +93,7 @@ class PretrainConfig(BaseModel):
 
 
 def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> PretrainConfig:
-    """Settings from a YAML file, a dictionary or as they are.
+    """Settings from a YAML file, a dictionary or as they are; the ``run.yaml`` of a run gives those of that run.
 
     Raises
     ------
@@ -112,6 +112,8 @@ def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> Pret
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             msg = f"config must be a YAML file; reading {source} gave {type(error).__name__}. Correct the file."
             raise ConfigError(msg) from error
+        if isinstance(content, dict) and {"config", "versions"} <= content.keys():
+            content = content["config"]
     try:
         config = PretrainConfig.model_validate(content)
     except ValidationError as error:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sojourn.report.artifacts import RunFolder, as_list, as_mapping, find
+from sojourn.report.artifacts import RunFolder, as_mapping, find
 from sojourn.report.blocks import Block, Commands, Section, Table, paragraph
 from sojourn.report.sections.model import flatten
 
 _STEPS = (
     "sojourn ingest SOURCE RAW DATASET",
     "sojourn build STORE DATASET",
-    "sojourn pretrain STORE {run}",
+    "sojourn pretrain STORE NEW_RUN --config {run}/run.yaml",
     "sojourn label TASK STORE LABELS",
     "sojourn predict {run} STORE LABELS PREDICTIONS",
     "sojourn evaluate PREDICTIONS {run}/artifacts/evaluation --by site",
@@ -21,15 +21,12 @@ _IDENTITY = ("seed", "fingerprint", "precision")
 
 def reproduce_section(run: RunFolder) -> Section:
     """Build commands, versions, seeds, fingerprints and limitations."""
-    recorded = find(run.settings, "commands", "command")
-    lines = [str(line) for line in ([recorded] if isinstance(recorded, str) else as_list(recorded))]
     blocks: list[Block] = [
         paragraph(
-            "The commands that the run recorded:"
-            if lines
-            else "The run recorded no commands; this is the usual sequence, with names to fill in:"
+            "The steps, with names to fill in. <code>run.yaml</code> holds every setting; the same store, settings "
+            "and versions give the same losses."
         ),
-        Commands(tuple(lines) or tuple(step.format(run=run.name) for step in _STEPS)),
+        Commands(tuple(step.format(run=run.name) for step in _STEPS)),
     ]
     identity = _identity(run)
     if identity:
