@@ -49,3 +49,15 @@ class RunError(SojournError):
 
 class FetchError(SojournError):
     """A download failed; the message says why and how to go on."""
+
+
+def describe(error: Exception) -> str:
+    """Kind and text of another library's exception; without the text where it may quote a patient's values.
+
+    Examples
+    --------
+    >>> describe(ValueError("no such column"))
+    'ValueError: no such column'
+    """
+    quotes_data = any(kind.__module__.split(".")[0] in ("polars", "pyarrow") for kind in type(error).__mro__)
+    return type(error).__name__ if quotes_data else f"{type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from sojourn.errors import MissingTableError, SchemaError
+from sojourn.errors import MissingTableError, SchemaError, describe
 from sojourn.events import codes as grammar
 from sojourn.files import atomic_file, read_json
 
@@ -192,5 +192,5 @@ def _check(schema: Any, table: Any, path: Path) -> None:
     try:
         schema.validate(table)
     except Exception as error:
-        msg = f"{path} must follow MEDS's {schema.__name__}; {type(error).__name__}: {error}"
+        msg = f"{path} must follow MEDS's {schema.__name__}; {describe(error)}"
         raise SchemaError(msg) from error

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sojourn.errors import DataError
+from sojourn.errors import DataError, describe
 from sojourn.files import write_json
 from sojourn.progress import progress_bar
 from sojourn.report.evaluation_figures import draw_figures
@@ -188,7 +188,7 @@ def _check_with_meds_evaluation(path: Path, found: Predictions) -> None:
     try:
         PredictionSchema.align(found.table.select(names).cast({names[3]: pl.Float32}).to_arrow())
     except Exception as error:
-        msg = f"{path} must follow the schema of meds-evaluation; {type(error).__name__}: {error}"
+        msg = f"{path} must follow the schema of meds-evaluation; {describe(error)}"
         raise DataError(msg) from error
 
 

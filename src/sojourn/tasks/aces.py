@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sojourn.errors import TaskError
+from sojourn.errors import TaskError, describe
 from sojourn.events import meds
 from sojourn.tasks.cohort import Attrition
 from sojourn.tasks.outcomes import OUTCOME_PREFIX, derive_outcomes, outcomes
@@ -108,7 +108,7 @@ def _extract(config: Path, shard: pl.LazyFrame, table: pl.DataFrame) -> tuple[pl
             predicates = get_predicates_df(task, DictConfig({"path": str(path), "standard": "meds", "ts_format": None}))
             found = query(task, predicates)
         except (ValueError, KeyError, pl.exceptions.PolarsError) as error:
-            msg = f"{config} must be a task that ACES can extract; {type(error).__name__}: {error}"
+            msg = f"{config} must be a task that ACES can extract; {describe(error)}"
             raise TaskError(msg) from error
     triggers = predicates.filter((pl.col(task.trigger.predicate) > 0) & pl.col("timestamp").is_not_null())
     attrition = Attrition("triggered", triggers.height, triggers["subject_id"].n_unique())
