@@ -4,11 +4,12 @@ import gzip
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from sojourn.errors import MissingTableError, SchemaError
 from sojourn.sources.records import as_events, quarantine
-from sojourn.sources.tables import RawTables
+from sojourn.sources.tables import RawTables, _readable
 
 TEXT = 'x,y,Name\n1,2,a\n3\n"4\n4",5,"say ""b"""\n6,7,8,9\n,10,c\n'
 
@@ -109,3 +110,15 @@ def test_an_empty_table_has_no_rows(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingTableError, match="must be a folder"):
         RawTables(tmp_path / "nowhere", pytest.fail)
+
+
+def test_what_a_reader_says_never_quotes_a_row(tmp_path: Path) -> None:
+    said = (
+        "CSV parse error: Row #3: Expected 4 columns, got 2: 10001,secret",
+        "In CSV column #1: CSV conversion error to int64: invalid value 'secret'",
+        "'secret'",
+    )
+    for text in said:
+        with pytest.raises(SchemaError, match=r"t\.csv must be a whole") as caught, _readable(tmp_path / "t.csv"):
+            raise pa.ArrowInvalid(text)
+        assert "secret" not in str(caught.value)

@@ -190,7 +190,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        # What stands in quotes, or after a count of columns, may be a cell or a row.
+        reason = re.split(r"'|(?<=\d): ", str(error))[0].partition("\n")[0][:120].strip() or type(error).__name__
         msg = f"{path} must be a whole, readable table; it is not ({reason}). Fetch or unpack it again."
         raise SchemaError(msg) from error
 
