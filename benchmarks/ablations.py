@@ -23,7 +23,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "as it is": {},
     "without site adapters": {"model": SETTINGS["model"] | {"use_site": False}},
     "thinning of 30 % of the subjects": {"thin_share": 0.3},
-    "order instead of continuous time": {"model": SETTINGS["model"] | {"use_continuous_rotary": False}},
 }
 
 
