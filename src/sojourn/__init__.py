@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sojourn.inference.predict import predict as predict
     from sojourn.inference.probe import probe as probe
     from sojourn.inference.simulate import simulate as simulate
+    from sojourn.inference.values import future_value as future_value
     from sojourn.pipeline import build as build
     from sojourn.pipeline import ingest as ingest
     from sojourn.report.evaluation import evaluate as evaluate
@@ -42,6 +43,7 @@ _PLACES = {
     "demo": "sojourn.demo",
     "evaluate": "sojourn.report.evaluation",
     "fetch": "sojourn.sources.fetch",
+    "future_value": "sojourn.inference.values",
     "ingest": "sojourn.pipeline",
     "inspect": "sojourn.events.inspect",
     "label": "sojourn.tasks.label",
@@ -63,6 +65,7 @@ __all__ = [
     "demo",
     "evaluate",
     "fetch",
+    "future_value",
     "ingest",
     "inspect",
     "label",
