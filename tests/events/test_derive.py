@@ -6,15 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from helpers.deriving import high_lab
 from sojourn.errors import ConfigError, DataError
 from sojourn.events.build import build_store
 from sojourn.events.store import EventStore
-
-
-def high_lab(events: pl.DataFrame) -> pl.DataFrame:
-    """OUTCOME//high wherever lab 3 is above 90."""
-    is_high = (pl.col("code") == "LAB//3//u") & (pl.col("numeric_value") > 90)
-    return events.filter(is_high).select("subject_id", "time", code=pl.lit("OUTCOME//high"))
 
 
 def test_derived_events_are_target_only_and_in_time_order(
