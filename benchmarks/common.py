@@ -63,8 +63,10 @@ def entries(evaluation: Path) -> list[dict[str, Any]]:
 
 
 def metric(entry: dict[str, Any], name: str) -> str:
-    """`value (lower-upper)` of a metric."""
+    """`value (lower-upper)` of a metric; a dash where it cannot be computed, as without any event."""
     found = entry["metrics"][name]
+    if any(found[end] is None for end in ("value", "lower", "upper")):
+        return "-"
     return f"{found['value']:.3f} ({found['lower']:.3f}-{found['upper']:.3f})"
 
 

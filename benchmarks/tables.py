@@ -71,7 +71,7 @@ def trainings() -> Iterator[str]:
     for study, found in _results(STUDIES).items():
         run = found["training"]
         minutes = run["seconds"] / 60 if not run["was_finished"] else None
-        took = f"{minutes:.0f}" if minutes else "see below"
+        took = f"{minutes:.0f}" if minutes else "in parts"
         load = found["machine"]["load_1min"]
         rows.append((study, f"{run['num_parameters']:,}", f"{run['num_subjects']:,}", run["steps"], took, load))
     return _table(("study", "weights", "training subjects", "steps", "minutes, one thread", "load after"), rows)
