@@ -54,7 +54,7 @@ def _fail(message: str) -> NoReturn:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller network of hospitals: about a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller network of hospitals: a few minutes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate six hospitals, learn from five, predict at the sixth and write a report.
