@@ -89,7 +89,7 @@ STUDIES = {
     "several": Study(
         [("mimic-iv", "mimic-iv-demo"), ("eicu", "eicu-demo")],
         ["death-48h", "vasopressor-24h"],
-        {"epochs": 2, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
+        {"epochs": 1, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
         lambda subjects: subjects["split"] == "held_out",
     ),
 }
