@@ -53,7 +53,8 @@ def likelihood(
     run : a run made by `pretrain`.
     store : event store; the baseline is fitted to its training subjects.
     out : JSON file to write, such as ``RUN/artifacts/likelihood.json``.
-    split : subjects that are scored; None for all.
+    split : subjects that are scored; None for all. Subjects of the run's sites whose split it was trained on are
+        never scored.
     seed : of the random weights and the bootstrap.
 
     Raises
@@ -62,9 +63,9 @@ def likelihood(
         If no subject is in the split.
     """
     trained, opened = Run(run), EventStore.open(store)
-    rows = opened.rows(split=split)
+    rows = unseen_rows(trained, opened, split)
     if not len(rows):
-        msg = f"split must have subjects; {split} has none in {store}. Choose another split."
+        msg = f"split must have subjects that were not trained on; {split} has none in {store}. Choose another split."
         raise ConfigError(msg)
     reader = trained.reader(opened)
     fitted = opened.rows(split="train", exclude_sites=trained.config.held_out_sites or None)[:_MAX_FITTED]
@@ -90,6 +91,14 @@ def likelihood(
     if out is not None:
         write_json(out, [asdict(line) for line in found])
     return found
+
+
+def unseen_rows(run: Run, store: EventStore, split: str | None) -> Ints:
+    """Subjects of a split without those of the run's sites whose split it was trained on."""
+    rows = store.rows(split=split)
+    was_trained = store.subjects["site"].is_in(run.sites) & store.subjects["split"].is_in(run.config.train_splits)
+    unseen: Ints = rows[~was_trained.to_numpy()[rows]]
+    return unseen
 
 
 def _batches(run: Run, reader: RecordReader, rows: Ints, title: str) -> Iterator[tuple[Ints, Batch]]:
