@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -39,16 +40,27 @@ def keep(name: str, content: dict[str, Any]) -> Path:
 
 
 def measure(*arguments: str) -> dict[str, Any]:
-    """Wall time, CPU time and peak memory of one command, in a process of its own."""
+    """Wall time, CPU time and peak memory of one `sojourn` command, in a process of its own."""
+    return measure_command(sys.executable, "-m", "sojourn.cli", *arguments)
+
+
+def measure_command(*command: str, **variables: str) -> dict[str, Any]:
+    """Wall time, CPU time and peak memory of a command and of all processes that it starts and waits for.
+
+    `peak_memory_mb` is that of the largest of its processes; those of a pipeline run one after the other. `variables`
+    are added to its environment.
+    """
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sojourn.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    if status:
-        message = process.stderr.read().decode() if process.stderr else ""
-        raise RuntimeError(f"{' '.join(arguments)} failed: {message}")
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=os.environ | variables)
+        # Linux counts the children that a process has waited for in what it has used itself.
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - start
+        if status:
+            said.seek(0)
+            message = said.read().decode(errors="replace")[-4000:]
+            raise RuntimeError(f"{' '.join(command)} failed: {message}")
     return {
         "wall_s": round(wall, 2),
         "cpu_s": round(used.ru_utime + used.ru_stime, 2),

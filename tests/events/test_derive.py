@@ -1,5 +1,6 @@
 """Derived outcomes: encoded like the data's own, refused when they break the contract."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +33,26 @@ def test_derived_events_are_target_only_and_in_time_order(
         found = subject.origin + subject.seconds[subject.code == high["index"]].astype("timedelta64[s]")
         own = expected.filter(pl.col("subject_id") == subject.subject_id)["time"].sort().to_list()
         assert found.tolist() == own
+
+
+def test_a_derivation_is_shown_only_what_it_reads(many_shards: Path, tmp_path: Path) -> None:
+    build_store(tmp_path / "all", [many_shards], derive=high_lab)
+    asked: list[str] = []
+
+    def reads(codes: Sequence[str]) -> list[str]:
+        asked.extend(codes)
+        return ["LAB//3//u"]
+
+    build_store(tmp_path / "some", [many_shards], derive=high_lab, reads=reads)
+    assert {"LAB//3//u", "LAB//4//u", "MEDS_DEATH"} <= set(asked)
+    for name in ("manifest.json", "shards/00000/code.npy", "subjects.parquet"):
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "some" / name).read_bytes()
+    build_store(tmp_path / "none", [many_shards], derive=high_lab, reads=nothing)
+    assert EventStore.open(tmp_path / "none").manifest["accounts"]["notes"]["derived_events"] == 0
+
+
+def nothing(codes: Sequence[str]) -> list[str]:
+    return []
 
 
 def test_store_with_and_without_derivation_are_told_apart(many_shards: Path, tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
 """MEDS data sets to an event store: piece by piece, in parallel, resumable, with the same bytes every time."""
 
-import multiprocessing
-import pickle
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sojourn.errors import ConfigError, DataError, StoreError
-from sojourn.events.derive import Derive
+from sojourn.events.derive import Derive, Reads
+from sojourn.events.fan_out import LOCAL, check_portable, fan_out
 from sojourn.events.finish import finish
 from sojourn.events.pieces import WORK, encode_piece
 from sojourn.events.plan import Plan, make_plan
@@ -26,7 +24,9 @@ def build_store(
     datasets: Sequence[Path],
     *,
     derive: Derive | None = None,
+    reads: Reads | None = None,
     workers: int = 1,
+    cluster: str = LOCAL,
     splits_seed: int = 0,
 ) -> BuildReport:
     """Build an event store from MEDS data sets.
@@ -45,8 +45,13 @@ def build_store(
         Maps timed events (subject_id, time, code, numeric_value) of whole subjects to target-only OUTCOME//...
         events (subject_id, time, code). A module-level function if `workers` > 1. It is known by its name and, where
         it has one, its attribute `fingerprint` (str): a store built with another is not taken for the same.
+    reads : callable, optional
+        Of the codes of a piece, those that `derive` looks at: it is then shown no other events. It must not change
+        what `derive` finds, only how long that takes.
     workers : int
         Processes. The bytes do not depend on it.
+    cluster : str
+        Where they are: `local`, `ray` or `ray:ADDRESS` (see `sojourn.events.fan_out.fan_out`).
     splits_seed : int
         Seed of `assign_splits` for subjects without a split of their own.
 
@@ -63,13 +68,20 @@ def build_store(
     if workers < 1:
         msg = f"workers must be at least 1; got {workers}."
         raise ConfigError(msg)
+    if workers > 1 or cluster != LOCAL:
+        check_portable(derive, "derive")
+        check_portable(reads, "reads")
+        datasets = [folder.resolve() for folder in datasets]  # others may work in another folder
     plan = make_plan(datasets, derive=derive, splits_seed=splits_seed)
     if store.exists():
         return _already_built(store, plan)
     with atomic_folder(store, resume=True) as part:
         _keep_or_clear(part, plan)
         if not (part / MANIFEST).exists():
-            _encode(part, plan, derive=derive, workers=workers, splits_seed=splits_seed)
+            work = partial(encode_piece, part.resolve(), derive=derive, reads=reads, splits_seed=splits_seed)
+            with progress_bar("building the store", len(plan.pieces)) as bar:
+                for _ in fan_out(work, plan.pieces, workers=workers, cluster=cluster):
+                    bar.advance()
             write_json(part / MANIFEST, finish(part, plan))
         shutil.rmtree(part / WORK, ignore_errors=True)
     return report_of(store)
@@ -84,38 +96,6 @@ def _keep_or_clear(part: Path, plan: Plan) -> None:
     if found != plan.inputs:
         shutil.rmtree(part)
         write_json(inputs, plan.inputs)
-
-
-def _encode(part: Path, plan: Plan, *, derive: Derive | None, workers: int, splits_seed: int) -> None:
-    """Encode all pieces, here or in other processes."""
-    arguments: dict[str, Any] = {"derive": derive, "splits_seed": splits_seed}
-    with progress_bar("building the store", len(plan.pieces)) as bar:
-        if workers == 1 or len(plan.pieces) == 1:
-            for piece in plan.pieces:
-                encode_piece(part, piece, **arguments)
-                bar.advance()
-            return
-        _check_portable(derive)
-        # Fresh processes: polars' threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = [pool.submit(encode_piece, part, piece, **arguments) for piece in plan.pieces]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    bar.advance()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-
-
-def _check_portable(derive: Derive | None) -> None:
-    """Other processes import the derivation by its name."""
-    try:
-        pickle.dumps(derive)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        msg = "derive must be a function at the top level of a module when workers > 1. Use workers=1 for this one."
-        raise ConfigError(msg) from error
 
 
 def _already_built(store: Path, plan: Plan) -> BuildReport:

@@ -1,6 +1,6 @@
 """Target-only events that follow from a subject's other events, such as "lactate above 4"."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +10,16 @@ import polars as pl
 from sojourn.errors import DataError
 from sojourn.events import codes as grammar
 from sojourn.events.arrange import Events, Ints
-from sojourn.events.rows import MAX_SECONDS, dictionary_encode
+from sojourn.events.fates import MAX_SECONDS
+from sojourn.events.words import dictionary_encode
 
 Derive = Callable[[pl.DataFrame], pl.DataFrame]
 """Timed events (subject_id i64, time datetime[us], code str, numeric_value f32, sorted by subject and time, codes
-and values after the mapping to concepts) to target-only ones (subject_id, time, code OUTCOME//...)."""
+and values after the mapping to concepts) to target-only ones (subject_id, time, code OUTCOME//...). The order of
+events of one second is not given."""
+
+Reads = Callable[[Sequence[str]], Collection[str]]
+"""Of the codes that occur (after the mapping to concepts), those that a `Derive` looks at."""
 
 _MICROS = 1_000_000
 
@@ -23,7 +28,7 @@ class Derived(NamedTuple):
     """Derived events, and the local vocabulary with their codes in it."""
 
     events: Events
-    """In the new numbering, unsorted."""
+    """In the new numbering, in the order of `derive`."""
     names: pl.Series
     """The new local vocabulary, by name."""
     place: npt.NDArray[np.uint32]
@@ -40,12 +45,16 @@ class Derived(NamedTuple):
         return target
 
 
-def derive_events(derive: Derive, events: Events, *, names: pl.Series, ids: Ints, origin: Ints) -> Derived:
-    """Call `derive` on sorted events and encode what it returns.
+def derive_events(
+    derive: Derive, events: Events, *, names: pl.Series, ids: Ints, origin: Ints, reads: Reads | None = None
+) -> Derived:
+    """Call `derive` on events sorted by subject and second, and encode what it returns.
 
     Parameters
     ----------
     events : Events
+    reads : callable, optional
+        Which of the codes it is given `derive` looks at; events of others are not shown to it.
     names : pl.Series of str
         Local vocabulary.
     ids, origin : array of int64, shape [subjects]
@@ -56,10 +65,14 @@ def derive_events(derive: Derive, events: Events, *, names: pl.Series, ids: Ints
     DataError
         If it returns other columns, codes outside OUTCOME//, unknown subjects, or times outside the record.
     """
+    if reads is not None:
+        is_read = names.is_in(list(reads(names.to_list()))).to_numpy()
+        events = events.take(np.flatnonzero(is_read[events.code]))
+    time = origin[events.subject] + events.seconds.astype(np.int64) * _MICROS
     told = pl.DataFrame(
         {
             "subject_id": ids[events.subject],
-            "time": pl.Series(origin[events.subject] + events.seconds * _MICROS).cast(pl.Datetime("us")),
+            "time": pl.Series(time).cast(pl.Datetime("us")),
             "code": names.gather(events.code),
             "numeric_value": pl.Series(events.value).fill_nan(None),
         }
@@ -77,7 +90,7 @@ def derive_events(derive: Derive, events: Events, *, names: pl.Series, ids: Ints
     if who.null_count():
         msg = f"derive must return subjects that it was given; got {who.null_count()} rows of others."
         raise DataError(msg)
-    subject = who.to_numpy().astype(np.int64)
+    subject = who.to_numpy().astype(np.int32)
     seconds = (found["time"].cast(pl.Datetime("us")).to_physical().to_numpy() - origin[subject]) // _MICROS
     outside = int(((seconds < 0) | (seconds > MAX_SECONDS)).sum())
     if outside:
@@ -86,7 +99,7 @@ def derive_events(derive: Derive, events: Events, *, names: pl.Series, ids: Ints
     place = merged.search_sorted(names).to_numpy().astype(np.uint32)
     local = merged.search_sorted(new).to_numpy().astype(np.uint32)[codes]
     value = np.full(len(found), np.nan, np.float32)
-    return Derived(Events(subject, seconds, local, value), merged, place)
+    return Derived(Events(subject, seconds.astype(np.uint32), local, value), merged, place)
 
 
 def _check(found: pl.DataFrame) -> None:

@@ -9,11 +9,12 @@ import numpy.typing as npt
 import polars as pl
 
 from sojourn.events import codes as grammar
-from sojourn.events.arrange import Events, Ints, sort_events
+from sojourn.events.arrange import Events, Ints, insert_events, sort_events, sort_moments
 from sojourn.events.count import count_codes, describe_subjects
-from sojourn.events.derive import Derive, derive_events
-from sojourn.events.rows import Accounts, Rows, dictionary_encode, read_rows
+from sojourn.events.derive import Derive, Reads, derive_events
+from sojourn.events.rows import Accounts, Rows, read_rows
 from sojourn.events.sketch import ValueSketch, sketch_values
+from sojourn.events.words import dictionary_encode
 
 SplitOf = Callable[[Ints], tuple[npt.NDArray[np.str_], int]]
 """Subject ids to their splits, and how many of them were assigned by hash."""
@@ -50,7 +51,14 @@ class _Mapping(NamedTuple):
     is_target: npt.NDArray[np.bool_]
 
 
-def encode(frame: pl.DataFrame, table: pl.DataFrame, *, split_of: SplitOf, derive: Derive | None = None) -> Encoded:
+def encode(
+    frame: pl.DataFrame,
+    table: pl.DataFrame,
+    *,
+    split_of: SplitOf,
+    derive: Derive | None = None,
+    reads: Reads | None = None,
+) -> Encoded:
     """Encode the rows of whole subjects.
 
     Parameters
@@ -63,6 +71,8 @@ def encode(frame: pl.DataFrame, table: pl.DataFrame, *, split_of: SplitOf, deriv
         Gives the split of each subject.
     derive : callable, optional
         Maps timed events (subject_id, time, code, numeric_value) to further target-only ones.
+    reads : callable, optional
+        The codes that `derive` looks at, if it is not all of them.
 
     Raises
     ------
@@ -73,16 +83,18 @@ def encode(frame: pl.DataFrame, table: pl.DataFrame, *, split_of: SplitOf, deriv
     mapping = _map_codes(rows.names, table)
     splits, num_assigned = split_of(rows.ids)
     accounts.notes["splits_assigned"] += num_assigned
-    events = sort_events(_convert(rows.events, mapping))
-    static = sort_events(_convert(rows.static, mapping))
+    sketch = _sketch(rows, splits == "train")
+    events = sort_moments(_convert(rows.events, mapping))
+    static = _convert(rows.static, mapping)
     names, is_target = mapping.names, mapping.is_target
     if derive is not None:
-        more = derive_events(derive, events, names=names, ids=rows.ids, origin=rows.origin)
+        more = derive_events(derive, events, names=names, ids=rows.ids, origin=rows.origin, reads=reads)
         accounts.notes["derived_events"] += len(more.events.code)
-        events = sort_events(more.renumber(events).join(more.events))
+        events = insert_events(more.renumber(events), more.events)
         static = more.renumber(static)
         is_target = more.is_target(is_target)
         names = more.names
+    events, static = sort_events(events), sort_events(static)
     codes = pl.DataFrame({"code": names, "target_only": is_target})
     terminal = codes.select(grammar.is_terminal_expr()).to_series().to_numpy()
     return Encoded(
@@ -91,7 +103,7 @@ def encode(frame: pl.DataFrame, table: pl.DataFrame, *, split_of: SplitOf, deriv
         events=events,
         static=static,
         subjects=_subjects(rows, splits, events, static, codes.with_columns(is_terminal=terminal)),
-        sketch=_sketch(rows, splits == "train"),
+        sketch=sketch,
         accounts=accounts,
     )
 
@@ -123,20 +135,22 @@ def _map_codes(sources: pl.Series, table: pl.DataFrame) -> _Mapping:
 
 def _convert(events: Events, mapping: _Mapping) -> Events:
     """Source codes and raw values to local codes and values in the concept's unit."""
-    value = events.value
-    if (mapping.scale != 1).any() or (mapping.offset != 0).any():
-        value = (value * mapping.scale[events.code] + mapping.offset[events.code]).astype(np.float32)
-    return events._replace(code=mapping.local[events.code], value=value + np.float32(0))
+    value = events.value + np.float32(0)  # -0 becomes 0
+    is_changed = (mapping.scale != 1) | (mapping.offset != 0)
+    if is_changed.any():
+        at = np.flatnonzero(is_changed[events.code])
+        code = events.code[at]
+        value[at] = value[at] * mapping.scale[code] + mapping.offset[code]
+    return events._replace(code=mapping.local[events.code], value=value)
 
 
 def _sketch(rows: Rows, is_train: npt.NDArray[np.bool_]) -> ValueSketch:
     """Summarise the raw values of training subjects by source code."""
-    parts = []
+    both = []
     for events in (rows.events, rows.static):
-        chosen = ~np.isnan(events.value) & is_train[events.subject]
-        parts.append((events.code[chosen], events.value[chosen]))
-    codes, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return sketch_values(codes, values)
+        value = events.value
+        both.append(value if is_train.all() else np.where(is_train[events.subject], value, np.float32(np.nan)))
+    return sketch_values(np.concatenate([rows.events.code, rows.static.code]), np.concatenate(both))
 
 
 def _subjects(

@@ -1,7 +1,6 @@
 """The second half of a build: one vocabulary and one subject table for all shards, and their codes renumbered."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +204,16 @@ def _accounts(part: Path, num: int, quarantine: pl.DataFrame) -> dict[str, Any]:
 
 
 def _files(part: Path, num: int) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file of the store but the manifest."""
-    names: Sequence[str] = ["vocabulary.parquet", "subjects.parquet", "quarantine.parquet"]
-    paths = [part / name for name in names]
+    """Size and SHA-256 of every file of the store but the manifest; what the pieces have hashed is not read again."""
+    digests: dict[str, str] = {}
+    for index in range(num):
+        marked = read_marker(part, index)["files"]
+        digests |= {name: digest for name, digest in marked.items() if name.startswith(SHARDS)}
+    paths = [part / name for name in ("vocabulary.parquet", "subjects.parquet", "quarantine.parquet")]
     for index in range(num):
         paths += sorted((part / SHARDS / shard_name(index)).glob("*.npy"))
-    return {p.relative_to(part).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in paths}
+    return {
+        name: {"bytes": path.stat().st_size, "sha256": digests.get(name) or sha256(path)}
+        for path in paths
+        for name in [path.relative_to(part).as_posix()]
+    }

@@ -10,7 +10,7 @@ import polars as pl
 
 from sojourn.errors import SchemaError
 from sojourn.events import meds
-from sojourn.events.derive import Derive
+from sojourn.events.derive import Derive, Reads
 from sojourn.events.encode import Encoded, encode
 from sojourn.events.plan import Piece
 from sojourn.events.rows import PIECE_SCHEMA, QUARANTINE_SCHEMA
@@ -72,7 +72,9 @@ def read_columns(path: Path, dataset: Path) -> list[pl.Expr]:
     return [column.cast(PIECE_SCHEMA[name]).alias(name) for name, column in columns.items()]
 
 
-def encode_piece(part: Path, piece: Piece, *, derive: Derive | None, splits_seed: int) -> None:
+def encode_piece(
+    part: Path, piece: Piece, *, derive: Derive | None, splits_seed: int, reads: Reads | None = None
+) -> None:
     """Encode one piece into `part`, unless its marker says that this is done and the files are as it says."""
     folder = part / WORK / shard_name(piece.index)
     shard = part / SHARDS / shard_name(piece.index)
@@ -85,7 +87,7 @@ def encode_piece(part: Path, piece: Piece, *, derive: Derive | None, splits_seed
     def split_of(ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.str_], int]:
         return _splits(ids, own, seed=splits_seed)
 
-    encoded = encode(read_piece(piece), meds.read_codes(piece.folder), split_of=split_of, derive=derive)
+    encoded = encode(read_piece(piece), meds.read_codes(piece.folder), split_of=split_of, derive=derive, reads=reads)
     _write(encoded, piece, folder=folder, shard=shard)
     files = sorted(path for place in (folder, shard) for path in place.iterdir() if path.suffix in (".npy", ".parquet"))
     marker = {

@@ -11,6 +11,7 @@ import polars as pl
 
 from sojourn.errors import DataError, SchemaError
 from sojourn.events import meds
+from sojourn.events.arrange import first_of_run
 from sojourn.events.derive import Derive
 from sojourn.files import sha256
 
@@ -89,16 +90,24 @@ def read_subjects(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int
         If the shard cannot be read or the rows of a subject are not together.
     """
     try:
-        runs = pl.scan_parquet(path).select(pl.col("subject_id").cast(pl.Int64).rle()).unnest("subject_id").collect()
+        column = pl.scan_parquet(path).select(pl.col("subject_id").cast(pl.Int64)).collect().to_series()
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{path} must be a parquet file with a column subject_id; reading it gave {type(error).__name__}."
         raise SchemaError(msg) from error
-    subjects = runs["value"].drop_nulls().to_numpy()
-    num_again = len(subjects) - len(np.unique(subjects))
+    is_told, ids = column.is_not_null().to_numpy(), column.fill_null(0).to_numpy()
+    begin = np.flatnonzero(first_of_run(ids, is_told))
+    subjects = ids[begin[is_told[begin]]]
+    num_again = num_twice(subjects)
     if num_again:
         msg = f"{path} must hold the rows of a subject together; {num_again} come back later. Sort by subject_id."
         raise SchemaError(msg)
-    return subjects, np.cumsum(runs["len"].to_numpy().astype(np.int64))
+    return subjects, np.append(begin, len(ids))[1:]
+
+
+def num_twice(ids: npt.NDArray[np.int64]) -> int:
+    """How many entries repeat another one."""
+    ordered = np.sort(ids)
+    return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
 
 
 def pack(shards: Iterable[tuple[Path, npt.NDArray[np.int64]]]) -> Iterator[tuple[Span, ...]]:
@@ -175,7 +184,7 @@ def _name(derive: Derive) -> str:
 def _check_apart(subjects: dict[str, npt.NDArray[np.int64]]) -> None:
     """No subject may be in two shards or two data sets."""
     for name, ids in subjects.items():
-        twice = len(ids) - len(np.unique(ids))
+        twice = num_twice(ids)
         if twice:
             msg = f"{name} must hold each subject in one shard only; {twice} are in several. Write it again by subject."
             raise SchemaError(msg)

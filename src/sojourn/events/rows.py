@@ -3,18 +3,15 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sojourn.events import codes as grammar
 from sojourn.events.arrange import Events, Ints, first_of_run
-
-MAX_SECONDS = 2**32 - 1
-_MICROS = 1_000_000
-_NEVER = np.iinfo(np.int64).max
+from sojourn.events.fates import BIRTH, EVENT, NEVER, REASONS, STATIC, UNSTORED, RawRows, find_anchors, judge, raw_rows
+from sojourn.events.words import dictionary_encode
 
 PIECE_SCHEMA: dict[str, pl.DataType] = {
     "row": pl.Int64(),
@@ -75,45 +72,6 @@ class Rows:
     """Static facts, with seconds 0."""
 
 
-def dictionary_encode(column: pl.Series) -> tuple[npt.NDArray[np.uint32], pl.Series]:
-    """Indices into the sorted distinct strings of a column without nulls, and these strings.
-
-    Examples
-    --------
-    >>> index, names = dictionary_encode(pl.Series(["b", "a", "b"]))
-    >>> index.tolist(), names.to_list()
-    ([1, 0, 1], ['a', 'b'])
-    """
-    categorical = column.cast(pl.Categorical)
-    physical = categorical.to_physical().to_numpy()
-    seen_at = np.full(int(physical.max(initial=0)) + 1, -1)
-    seen_at[physical] = np.arange(len(physical))
-    used = np.flatnonzero(seen_at >= 0)
-    names = column.gather(seen_at[used])
-    order = names.arg_sort().to_numpy()
-    place = np.zeros(len(seen_at), np.uint32)
-    place[used[order]] = np.arange(len(used), dtype=np.uint32)
-    return place[physical], names.gather(order)
-
-
-class _Raw(NamedTuple):
-    """Usable rows of a piece as arrays of shape [N], in the order of the file."""
-
-    row: Ints
-    subject: Ints
-    time: Ints
-    has_time: npt.NDArray[np.bool_]
-    source: npt.NDArray[np.uint32]
-    is_birth: npt.NDArray[np.bool_]
-
-
-class _Anchors(NamedTuple):
-    """Times of each subject, microseconds since 1970; `_NEVER`: none."""
-
-    origin: Ints
-    birth: Ints
-
-
 def read_rows(frame: pl.DataFrame, *, targets: Collection[str] = ()) -> tuple[Rows, Accounts]:
     """Sort out the rows of whole subjects.
 
@@ -131,84 +89,47 @@ def read_rows(frame: pl.DataFrame, *, targets: Collection[str] = ()) -> tuple[Ro
     """
     accounts = Accounts()
     frame = _drop_unusable(frame, accounts)
-    ids = frame["subject_id"].to_numpy()
-    starts = first_of_run(ids)
-    ids = ids[starts]
     source, names = dictionary_encode(frame["code"])
-    raw = _Raw(
-        row=frame["row"].to_numpy(),
-        subject=np.cumsum(starts) - 1,
-        time=frame["time"].to_physical().fill_null(0).to_numpy(),
-        has_time=frame["time"].is_not_null().to_numpy(),
-        source=source,
-        is_birth=(names == grammar.BIRTH).to_numpy()[source],
-    )
-    anchors = _anchors(raw, len(ids))
-    fate, seconds = _judge(raw, anchors, names, targets)
-    is_kept = anchors.origin != _NEVER
+    raw = raw_rows(frame, source, names)
+    ids = frame["subject_id"].gather(raw.begin).to_numpy()
+    anchors = find_anchors(raw)
+    fate, seconds = judge(raw, anchors, names, targets)
+    is_kept = anchors.origin != NEVER
     _account(accounts, raw, ids, fate=fate, is_kept=is_kept)
-    _note(accounts, frame, raw)
-    every = Events((np.cumsum(is_kept) - 1)[raw.subject], seconds, source, _values(frame))
-    stays = is_kept[raw.subject]
+    every = Events(raw.subject, seconds, source, _values(frame))
+    if not is_kept.all():
+        ordinal = np.cumsum(is_kept, dtype=np.int32) - np.int32(1)
+        every = every._replace(subject=ordinal[raw.subject])
+        fate = np.where(is_kept[raw.subject], fate, UNSTORED)
     rows = Rows(
         ids=ids[is_kept],
         site=_first_site(frame["site"], raw.subject, len(ids)).filter(pl.Series(is_kept)),
         origin=anchors.origin[is_kept],
         birth=anchors.birth[is_kept],
-        has_birth=(anchors.birth != _NEVER)[is_kept],
+        has_birth=(anchors.birth != NEVER)[is_kept],
         names=names,
-        events=_take(every, (fate == _EVENT) & stays),
-        static=_take(every, (fate == _STATIC) & stays),
+        events=_take(every, fate == EVENT),
+        static=_take(every, fate == STATIC),
     )
+    _note(accounts, frame, raw.subject, rows.events)
     return rows, accounts
 
 
-_EVENT, _STATIC, _BIRTH, _BIRTH_WITHOUT_TIME, _LATER_BIRTH, _TOO_LATE, _END_WITHOUT_TIME = range(7)
-_REASONS = {
-    _BIRTH_WITHOUT_TIME: "birth without a time",
-    _LATER_BIRTH: "birth at another time than the subject's first",
-    _TOO_LATE: "more than 136 years after the subject's first event",
-    _END_WITHOUT_TIME: "death, discharge or outcome without a time",
-}
-
-
-def _anchors(raw: _Raw, num_subjects: int) -> _Anchors:
-    """First timed event that is not a birth, and first birth, of each subject."""
-    times = []
-    for mask in (raw.has_time & ~raw.is_birth, raw.has_time & raw.is_birth):
-        first = np.full(num_subjects, _NEVER)
-        np.minimum.at(first, raw.subject[mask], raw.time[mask])
-        times.append(first)
-    return _Anchors(*times)
-
-
-def _judge(
-    raw: _Raw, anchors: _Anchors, names: pl.Series, targets: Collection[str]
-) -> tuple[npt.NDArray[np.int8], Ints]:
-    """The fate of each row, and its seconds since its subject's origin."""
-    seconds = np.where(raw.has_time, (raw.time - anchors.origin[raw.subject]) // _MICROS, 0)
-    fate = np.where(raw.has_time, np.int8(_EVENT), np.int8(_STATIC))
-    fate[seconds > MAX_SECONDS] = _TOO_LATE
-    fate[raw.is_birth] = _BIRTH
-    fate[raw.is_birth & ~raw.has_time] = _BIRTH_WITHOUT_TIME
-    fate[raw.is_birth & raw.has_time & (raw.time != anchors.birth[raw.subject])] = _LATER_BIRTH
-    code = names.rename("code").to_frame()
-    is_end = grammar.is_terminal_expr() | grammar.is_outcome_expr() | pl.col("code").is_in(list(targets))
-    fate[(fate == _STATIC) & code.select(is_end).to_series().to_numpy()[raw.source]] = _END_WITHOUT_TIME
-    return fate, seconds
-
-
 def _account(
-    accounts: Accounts, raw: _Raw, ids: Ints, *, fate: npt.NDArray[np.int8], is_kept: npt.NDArray[np.bool_]
+    accounts: Accounts, raw: RawRows, ids: Ints, *, fate: npt.NDArray[np.int8], is_kept: npt.NDArray[np.bool_]
 ) -> None:
     """Count each row once, and set aside those that cannot be stored."""
-    for reason, text in _REASONS.items():
-        bad = np.flatnonzero(fate == reason)
-        accounts.set_aside(raw.row[bad], ids[raw.subject[bad]], text)
-    stays = is_kept[raw.subject]
-    accounts.rows["of_subjects_without_time"] += int(np.count_nonzero(~stays & (fate <= _BIRTH)))
-    for name, kind in (("events", _EVENT), ("static", _STATIC), ("births", _BIRTH)):
-        accounts.rows[name] += int(np.count_nonzero(stays & (fate == kind)))
+    total = np.bincount(fate, minlength=UNSTORED)
+    for reason, text in REASONS.items():
+        if total[reason]:
+            bad = np.flatnonzero(fate == reason)
+            accounts.set_aside(raw.row.gather(bad).to_numpy(), ids[raw.subject[bad]], text)
+    lost = np.zeros_like(total)
+    if not is_kept.all():
+        lost = np.bincount(fate[~is_kept[raw.subject]], minlength=UNSTORED)
+    accounts.rows["of_subjects_without_time"] += int(lost[: BIRTH + 1].sum())
+    for name, kind in (("events", EVENT), ("static", STATIC), ("births", BIRTH)):
+        accounts.rows[name] += int(total[kind] - lost[kind])
     accounts.subjects_without_time = int(np.count_nonzero(~is_kept))
 
 
@@ -235,34 +156,36 @@ def _drop_unusable(frame: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
 
 def _values(frame: pl.DataFrame) -> npt.NDArray[np.float32]:
     """Raw values, NaN where there is none or where it is flagged as implausible."""
-    shown = pl.when(~pl.col("is_flagged")).then(pl.col("numeric_value")).fill_null(float("nan"))
-    return frame.select(shown).to_series().to_numpy()
+    value = frame["numeric_value"]
+    if frame["is_flagged"].any():
+        value = frame.select(pl.when(~pl.col("is_flagged")).then("numeric_value")).to_series()
+    return value.fill_null(float("nan")).to_numpy()
 
 
-def _note(accounts: Accounts, frame: pl.DataFrame, raw: _Raw) -> None:
+def _note(accounts: Accounts, frame: pl.DataFrame, subject: npt.NDArray[np.int32], events: Events) -> None:
     """Count what is worth knowing about rows that are kept."""
-    hidden = frame.select((pl.col("is_flagged") & pl.col("numeric_value").is_not_nan()).sum()).item()
-    accounts.notes["values_hidden"] += int(hidden or 0)
-    is_timed = raw.has_time & ~raw.is_birth
-    who, when = raw.subject[is_timed], raw.time[is_timed]
-    back = (when[1:] < when[:-1]) & (who[1:] == who[:-1])
-    accounts.notes["subjects_out_of_order"] += len(np.unique(who[1:][back]))
+    if frame["is_flagged"].any():
+        hidden = frame.select((pl.col("is_flagged") & pl.col("numeric_value").is_not_nan()).sum()).item()
+        accounts.notes["values_hidden"] += int(hidden or 0)
+    back = (events.seconds[1:] < events.seconds[:-1]) & (events.subject[1:] == events.subject[:-1])
+    accounts.notes["subjects_out_of_order"] += _num_runs(events.subject[1:][back])
     # A change of site inside a subject; null (not told) never counts as one.
     site = frame["site"].drop_nulls()
-    who = raw.subject if len(site) == len(frame) else raw.subject[frame["site"].is_not_null().to_numpy()]
+    who = subject if len(site) == len(frame) else subject[frame["site"].is_not_null().to_numpy()]
     other = (site != site.shift()).fill_null(value=False).to_numpy()
     other[1:] &= who[1:] == who[:-1]
-    accounts.notes["subjects_of_several_sites"] += len(np.unique(who[other]))
+    accounts.notes["subjects_of_several_sites"] += _num_runs(who[other])
 
 
-def _first_site(site: pl.Series, subject: Ints, num_subjects: int) -> pl.Series:
+def _num_runs(subject: npt.NDArray[np.integer[Any]]) -> int:
+    """How many different subjects there are in a list where those of one stand together."""
+    return int(np.count_nonzero(first_of_run(subject)))
+
+
+def _first_site(site: pl.Series, subject: npt.NDArray[np.int32], num_subjects: int) -> pl.Series:
     """The first site that is told for each subject."""
-    told = np.flatnonzero(site.is_not_null().to_numpy())
+    told = np.flatnonzero(site.is_not_null().to_numpy()) if site.null_count() < len(site) else np.zeros(0, np.int64)
     first = told[first_of_run(subject[told])]
-    index: npt.NDArray[Any] = np.zeros(num_subjects, np.int64)
-    index[subject[first]] = first
-    known = np.zeros(num_subjects, np.bool_)
-    known[subject[first]] = True
-    if not len(site):
-        return site
-    return site.gather(index).set(pl.Series(~known), None)
+    found = pl.DataFrame({"subject": subject[first], "site": site.gather(first).cast(pl.String)})
+    every = pl.DataFrame({"subject": np.arange(num_subjects, dtype=np.int32)})
+    return every.join(found, on="subject", how="left", maintain_order="left")["site"]

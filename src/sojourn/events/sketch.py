@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sojourn.events.arrange import first_of_run
+from sojourn.events.arrange import first_of_run, ordered_bits
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,7 +26,6 @@ QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 TICK_SHARE = 0.99
 _CHECKED_PER_GROUP = 128
 _CHECKED = 1 << 17
-_SIGN = np.uint32(0x80000000)
 
 
 class ValueSketch(NamedTuple):
@@ -39,12 +38,6 @@ class ValueSketch(NamedTuple):
     ticks: pl.DataFrame
     """group u32, tick f64 (0: finer than every tick of `TICKS`), count i64, of a systematic sample of the values
     other than zero (at most 128 of each group and piece, or 131,072 in all where that is more)."""
-
-
-def _ordered_bits(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
-    """Bits whose order as integers is the order of the floats."""
-    bits = values.view(np.uint32)
-    return np.where(bits & _SIGN != 0, ~bits, bits | _SIGN)
 
 
 def recorded_tick(values: npt.NDArray[np.float32]) -> Floats:
@@ -77,35 +70,44 @@ def recorded_tick(values: npt.NDArray[np.float32]) -> Floats:
 
 
 def sketch_values(group: npt.NDArray[np.uint32], values: npt.NDArray[np.float32]) -> ValueSketch:
-    """Summarise finite values by group.
+    """Summarise values by group.
 
     Parameters
     ----------
     group : array of uint32, shape [N]
-    values : array of float32, shape [N], finite
+    values : array of float32, shape [N]; NaN: not looked at, else finite
 
     Returns
     -------
     ValueSketch
     """
+    num_groups = int(group.max(initial=0)) + 1
+    # What is not looked at goes into a last group, which is cut off.
+    key = group.astype(np.uint16 if num_groups < 1 << 16 else np.uint32)
+    key[np.isnan(values)] = num_groups
     # 16-bit keys are sorted by radix, and short runs of floats fast: a third of the cost of one sort of wide keys.
-    order = np.argsort(group.astype(np.uint16) if group.max(initial=0) < 1 << 16 else group, kind="stable")
-    group, values = group[order], values[order] + np.float32(0)
-    start = np.flatnonzero(first_of_run(group))
-    names, size = group[start], np.diff(start, append=len(group))
-    for begin, end in zip(start.tolist(), (start + size).tolist(), strict=True):
-        values[begin:end].sort()
-    bin_ = _ordered_bits(values) >> np.uint32(DROPPED_BITS)
-    bin_start = np.flatnonzero(first_of_run(group, bin_))
+    order = np.argsort(key, kind="stable")
+    size = np.bincount(key, minlength=num_groups)[:num_groups]
+    end = np.cumsum(size)
+    values = values[order[: end[-1]]] + np.float32(0)
+    names = np.flatnonzero(size).astype(np.uint32)
+    size, end = size[names], end[names]
+    start = end - size
+    for first, last in zip(start.tolist(), end.tolist(), strict=True):
+        values[first:last].sort()
+    bin_ = ordered_bits(values) >> np.uint32(DROPPED_BITS)
+    is_new = first_of_run(bin_)
+    is_new[start] = True
+    bin_start = np.flatnonzero(is_new)
     bins = pl.DataFrame(
         {
-            "group": group[bin_start],
+            "group": np.repeat(names, np.add.reduceat(is_new, start, dtype=np.int64) if len(start) else 0),
             "bin": bin_[bin_start],
             "smallest": values[bin_start],
-            "count": np.diff(bin_start, append=len(group)).astype(np.int64),
+            "count": np.diff(bin_start, append=len(values)).astype(np.int64),
         }
     )
-    return ValueSketch(bins, _moments(names, start, size, values), _ticks(group, start, size, values))
+    return ValueSketch(bins, _moments(names, start, size, values), _ticks(names, start, size, values))
 
 
 def _moments(
@@ -135,16 +137,18 @@ _MOMENTS = {
 
 
 def _ticks(
-    group: npt.NDArray[np.uint32],
+    names: npt.NDArray[np.uint32],
     start: npt.NDArray[np.int64],
     size: npt.NDArray[np.int64],
     values: npt.NDArray[np.float32],
 ) -> pl.DataFrame:
     """Recorded ticks of every k-th value of each run."""
     most = max(_CHECKED // max(len(start), 1), _CHECKED_PER_GROUP)
-    chosen = np.concatenate([np.zeros(0, np.int64), *map(np.arange, start, start + size, -(-size // most))])
-    chosen = chosen[values[chosen] != 0]
-    table = pl.DataFrame({"group": group[chosen], "tick": recorded_tick(values[chosen])})
+    runs = [*map(np.arange, start, start + size, -(-size // most))]
+    chosen = np.concatenate([np.zeros(0, np.int64), *runs])
+    group = np.repeat(names, [len(run) for run in runs])
+    is_told = values[chosen] != 0
+    table = pl.DataFrame({"group": group[is_told], "tick": recorded_tick(values[chosen[is_told]])})
     return table.group_by("group", "tick").agg(count=pl.len().cast(pl.Int64)).sort("group", "tick")
 
 
@@ -213,7 +217,7 @@ def convert(sketch: ValueSketch, to: npt.NDArray[np.uint32], scale: Floats, offs
     # Bins are renumbered by the converted value, so that sorting by (group, bin) still sorts the values.
     smallest = (sketch.bins["smallest"].to_numpy() * scale[at] + offset[at]).astype(np.float32) + np.float32(0)
     bins = sketch.bins.with_columns(
-        group=pl.Series(to[at], dtype=pl.UInt32), bin=pl.Series(_ordered_bits(smallest)), smallest=pl.Series(smallest)
+        group=pl.Series(to[at], dtype=pl.UInt32), bin=pl.Series(ordered_bits(smallest)), smallest=pl.Series(smallest)
     )
     at = sketch.moments["group"].to_numpy()
     ends = [sketch.moments[name].to_numpy() * scale[at] + offset[at] for name in ("min", "max")]
