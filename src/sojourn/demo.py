@@ -97,7 +97,9 @@ class DemoResult:
         ]
 
 
-def demo(out: Path, *, quick: bool = False, seed: int = 0, config: dict[str, Any] | None = None) -> DemoResult:
+def demo(
+    out: Path, *, quick: bool = False, seed: int = 0, config: dict[str, Any] | None = None, size: Size | None = None
+) -> DemoResult:
     """Simulate hospitals, pre-train on all but the last, predict at it, and write a report.
 
     What was finished before is not done again, so an interrupted demo goes on where it stopped.
@@ -108,13 +110,14 @@ def demo(out: Path, *, quick: bool = False, seed: int = 0, config: dict[str, Any
     quick : a smaller network of hospitals.
     seed : of the hospitals, their patients and the training.
     config : settings of the training that differ from the demo's.
+    size : how large everything is, instead of what `quick` says.
 
     Raises
     ------
     ConfigError
         If `out` holds a demo of another size or seed.
     """
-    began, size = time.monotonic(), QUICK if quick else FULL
+    began, size = time.monotonic(), size or (QUICK if quick else FULL)
     unseen = _ingest(out, size, seed)
     build(out / "store", [out / "meds"])
     settings = SETTINGS | {"seed": seed, "epochs": size.epochs, "held_out_sites": [unseen]} | (config or {})

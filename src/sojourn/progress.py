@@ -23,7 +23,7 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(title: str, total: float | None) -> Iterator[Bar]:
+def progress_bar(title: str, total: float | None, *, is_shown: bool = True) -> Iterator[Bar]:
     """Show a bar with title, share done, time gone and time left while the block runs.
 
     On a terminal it is drawn live; elsewhere (a log, CI) only the finished line is printed.
@@ -36,5 +36,5 @@ def progress_bar(title: str, total: float | None) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    with Progress(*columns, console=console, refresh_per_second=4, disable=not is_shown) as progress:
         yield Bar(progress, progress.add_task(title, total=total, note=""))

@@ -20,13 +20,14 @@ NUM_STEPS = 20
 def golden_losses(folder: Path) -> list[dict[str, float]]:
     """Losses of the first steps on the toy process, and the tuning loss after them."""
     from helpers.toy_process import SETTINGS, build_toy_store
-    from sojourn.training import pretrain as module
+    from sojourn.training import trainer as module
+    from sojourn.training.pretrain import pretrain
 
     store = build_toy_store(folder / "toy", num_subjects=120, seed=7)
     settings = SETTINGS | {"seed": 7, "max_steps": NUM_STEPS, "epochs": 100, "instants_per_batch": 256}
     before, module._LOG_EVERY = module._LOG_EVERY, 1
     try:
-        module.pretrain(store, folder / "run", config=settings | {"evaluate_every": NUM_STEPS, "thin_share": 0.2})
+        pretrain(store, folder / "run", config=settings | {"evaluate_every": NUM_STEPS, "thin_share": 0.2})
     finally:
         module._LOG_EVERY = before
     return [figures(line) for line in map(json.loads, (folder / "run" / "metrics.jsonl").read_text().splitlines())]

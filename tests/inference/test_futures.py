@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import binomtest
 
 from helpers.toy_process import true_risk
 from inference.conftest import HOUR, Toy
 from sojourn.errors import DataError, SojournError, StoreError, TaskError
-from sojourn.inference.futures import Drawn, Sampling, draw, first_times, simulated_risk, wilson
+from sojourn.inference.estimates import Estimator, SampledRisk
+from sojourn.inference.futures import Drawn, Sampling, draw, first_times, futures_at_once, simulated_risk
 from sojourn.inference.histories import Moments
 from sojourn.inference.risk import Question, query_risk
 from sojourn.inference.sampler import SampledEvents
@@ -29,10 +29,11 @@ def some(toy: Toy) -> Moments:
     return Moments(*(field[np.concatenate(half)] for field in toy.at_four))
 
 
+@pytest.mark.parametrize("estimator", ["conditional", "count"])
 @pytest.mark.parametrize("outcome", ["OUTCOME//death", "HOSPITAL_DISCHARGE//ALIVE"])
-def test_counting_and_asking_agree(toy: Toy, some: Moments, outcome: str) -> None:
+def test_sampling_and_asking_agree(toy: Toy, some: Moments, outcome: str, estimator: Estimator) -> None:
     task = {"name": "toy", "outcomes": [outcome], "horizon_hours": 12}
-    sampling = Sampling(NUM_SAMPLES, 32, 0)
+    sampling = Sampling(NUM_SAMPLES, 32, 0, estimator)
     counted = simulated_risk(toy.network, toy.reader, some, task, sampling=sampling).probability
     asked = query_risk(toy.network, toy.reader, some, Question([toy.code(outcome)], 12), context=32).probability
     for half in (slice(0, NUM_MOMENTS // 2), slice(NUM_MOMENTS // 2, None)):
@@ -44,12 +45,96 @@ def test_counting_and_asking_agree(toy: Toy, some: Moments, outcome: str) -> Non
             assert counted[half].mean() == pytest.approx(truth[half].mean(), abs=0.07)
 
 
-def test_wilson_intervals_are_those_of_scipy() -> None:
-    hits, count = np.array([0, 3, 32, 64]), 64
-    risk = wilson(hits / count, count)
-    for i, hit in enumerate(hits):
-        reference = binomtest(int(hit), count).proportion_ci(0.9, method="wilson")
-        assert (risk.lower[i], risk.upper[i]) == pytest.approx((reference.low, reference.high), abs=1e-9)
+# -- the estimator from conditional chances --------------------------------------------------------------------
+
+
+def risk_of(
+    toy: Toy, moments: Moments, outcomes: list[str], estimator: Estimator, *, num_samples: int, seed: int = 0
+) -> SampledRisk:
+    task = {"name": "toy", "outcomes": outcomes, "horizon_hours": 12}
+    sampling = Sampling(num_samples, 32, seed, estimator)
+    return simulated_risk(toy.network, toy.reader, moments, task, sampling=sampling)
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        ["OUTCOME//lactate_gt_4"],
+        ["OUTCOME//lactate_gt_4", "OUTCOME//death"],
+        ["HOSPITAL_DISCHARGE//ALIVE"],
+        ["CONCEPT//lactate"],
+    ],
+    ids="+".join,
+)
+def test_conditional_chances_give_what_counting_gives_with_less_noise(
+    toy: Toy, some: Moments, outcomes: list[str]
+) -> None:
+    """Without bias against many counted futures, for each moment and for all together, and with less variance."""
+    num_counted, num_samples, half = 300, 40, Moments(*(x[::2] for x in some))
+    counted = risk_of(toy, half, outcomes, "count", num_samples=num_counted, seed=1)
+    found = risk_of(toy, half, outcomes, "conditional", num_samples=num_samples)
+    assert (counted.estimator, found.estimator) == ("count", "conditional")
+    variance = counted.standard_error**2 + 1 / num_counted**2 + found.standard_error**2
+    z = (found.probability - counted.probability) / np.sqrt(variance)
+    assert np.abs(z).max() < 4.5
+    assert abs(z.mean()) * np.sqrt(len(z)) < 3.5
+    of_one = found.standard_error**2 * num_samples
+    of_count = counted.probability * (1 - counted.probability)
+    assert of_one.mean() < 0.6 * of_count.mean()
+
+
+def test_chances_never_vary_more_than_counts(toy: Toy, some: Moments) -> None:
+    """Also where the outcome is almost sure, and a sum of chances would vary more."""
+    found = risk_of(toy, some, ["CONCEPT//heart_rate"], "conditional", num_samples=30)
+    assert found.probability.min() > 0.5
+    most = found.probability * (1 - found.probability) / 29
+    assert (found.standard_error**2 <= most + 1e-9).all()
+
+
+def test_the_interval_covers_what_many_futures_say(toy: Toy, some: Moments) -> None:
+    """Also the tiny risks of the healthy, which one future in a hundred carries."""
+    outcomes, half = ["OUTCOME//lactate_gt_4"], Moments(*(x[::2] for x in some))
+    truth = risk_of(toy, half, outcomes, "conditional", num_samples=300, seed=9).probability
+    covered = []
+    for seed in range(4):
+        few = risk_of(toy, half, outcomes, "conditional", num_samples=16, seed=seed)
+        assert ((few.lower <= few.probability) & (few.probability <= few.upper)).all()
+        covered.append((few.lower <= truth) & (truth <= few.upper))
+    assert np.mean(covered) > 0.8
+    is_healthy = truth < 0.01
+    assert is_healthy.any()
+    assert np.mean(covered, axis=0)[is_healthy].min() > 0.8
+    assert few.upper[is_healthy].max() < 0.1
+
+
+@pytest.mark.parametrize("estimator", ["conditional", "count"])
+def test_moments_in_one_batch_have_the_risks_that_they_have_alone(
+    toy: Toy, some: Moments, estimator: Estimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes, few = ["OUTCOME//lactate_gt_4"], Moments(*(x[9:15] for x in some))
+    together = risk_of(toy, few, outcomes, estimator, num_samples=8)
+    monkeypatch.setattr("sojourn.inference.futures._MAX_FUTURES", 5)
+    in_parts = risk_of(toy, few, outcomes, estimator, num_samples=8)
+    np.testing.assert_allclose(in_parts.probability, together.probability, atol=1e-4)
+    backwards = risk_of(toy, Moments(*(x[::-1] for x in few)), outcomes, estimator, num_samples=8)
+    np.testing.assert_allclose(backwards.probability[::-1], together.probability, atol=1e-4)
+
+
+def test_what_no_single_event_brings_about_is_counted(toy: Toy, some: Moments) -> None:
+    wanted = ["OUTCOME//vasopressor_start", "OUTCOME//death"]
+    found = risk_of(toy, some, wanted, "conditional", num_samples=20)
+    assert found.estimator == "count"
+    # There are no vasopressors in the toy world.
+    counted = risk_of(toy, some, ["OUTCOME//death"], "count", num_samples=20)
+    np.testing.assert_array_equal(found.probability, counted.probability)
+
+
+def test_caches_of_all_futures_fit_into_a_gibibyte(toy: Toy) -> None:
+    assert futures_at_once(toy.network, 32) == 1024
+    config = toy.network.config
+    far = 10**6
+    count = futures_at_once(toy.network, far)
+    assert 1 <= count * 2 * 4 * config.num_layers * config.d_model * far <= 2**30
 
 
 def test_first_times_of_worked_futures(toy: Toy) -> None:

@@ -1,12 +1,16 @@
 """Prediction files: nothing of the future, every row, in the columns that others read."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from helpers.toy_process import (
@@ -79,6 +83,27 @@ def blanked(toy_store: Path, folder: Path, labels: pl.DataFrame) -> Path:
         assert len(kept) < len(record)
         rows += kept
     return build_toy_store(folder, num_subjects=0, rows=rows)
+
+
+@pytest.mark.parametrize("estimator", ["conditional", "count"])
+def test_simulated_risks_come_with_their_standard_error(
+    toy: Toy, toy_run: Path, toy_store: Path, tmp_path: Path, estimator: str
+) -> None:
+    labels = write_toy_labels(tmp_path / "labels.parquet", toy.labels()[:10])
+    outs = [tmp_path / f"{i}.parquet" for i in range(2)]
+    for out in outs:
+        settings: dict[str, Any] = {"method": "simulate", "estimator": estimator, "num_samples": 20, "seed": 3}
+        report = predict(toy_run, toy_store, labels, out, **settings)
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+    table = pl.read_parquet(outs[0])
+    assert table.columns == [*COLUMNS, "standard_error"]
+    assert report.estimator == estimator
+    assert report.mean_standard_error == pytest.approx(table["standard_error"].mean())
+    inside = pl.col("predicted_boolean_probability").is_between(
+        pl.col("probability_lower") - 1e-6, pl.col("probability_upper") + 1e-6
+    )
+    assert table.select(inside.all()).item()
+    assert read_predictions(outs[0]).method == "simulate"
 
 
 @pytest.mark.parametrize("method", ["query", "simulate"])
@@ -219,3 +244,27 @@ def test_a_moment_of_a_day_is_a_moment(toy: Toy) -> None:
     assert origins == 7
     assert toy.store.subjects["origin"].min() == START
     assert toy.store.subjects["origin"].max() == START + timedelta(days=6)
+
+
+def test_members_of_an_ensemble_are_averaged_and_widen_the_interval(
+    toy: Toy, toy_run: Path, toy_store: Path, predicted: Path, labels: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(toy_run, other)
+    weights = load_file(other / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    name = "first_head.out.weight"
+    weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=generator)
+    save_file(weights, other / "model.safetensors")
+    predict(other, toy_store, labels, tmp_path / "other.parquet")
+    predict(toy_run, toy_store, labels, tmp_path / "both.parquet", members=[other])
+    column = "predicted_boolean_probability"
+    one, two, both = (
+        read_predictions(p).table for p in (predicted, tmp_path / "other.parquet", tmp_path / "both.parquet")
+    )
+    assert (one[column] - two[column]).abs().max() > 0.01
+    np.testing.assert_allclose(both[column], (one[column] + two[column]) / 2, atol=1e-6)
+    width = {key: (t["probability_upper"] - t["probability_lower"]).mean() for key, t in (("one", one), ("both", both))}
+    assert width["both"] > width["one"]
+    with pytest.raises(ConfigError, match="members must go with method 'query'"):
+        predict(toy_run, toy_store, labels, tmp_path / "no.parquet", members=[other], method="simulate")

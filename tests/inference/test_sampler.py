@@ -1,18 +1,19 @@
 """Sampled futures: possible ones only, the same from the same seed, at a cost that does not grow."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
 from helpers.toy_process import LACTATE_SHARE
 from inference.conftest import HOUR, Toy
+from sojourn.inference import sampler as sampler_module
 from sojourn.inference.futures import Drawn, Sampling, draw, terminal_codes
-from sojourn.inference.histories import Moments, ask
-from sojourn.inference.sampler import FutureSampler, _roll, last_known, prefill
-from sojourn.model import Network
-from sojourn.model.backbone import LayerCache
+from sojourn.inference.histories import Moments
+from sojourn.inference.rollout import Rollout, begin
+from sojourn.inference.sampler import FutureSampler
+from sojourn.inference.starts import Starts, starts
+from sojourn.model import Batch, Network
+from sojourn.model.cache import RollingCache
 
 
 def drawn(
@@ -82,81 +83,122 @@ def test_futures_look_like_the_process(toy: Toy) -> None:
             assert np.median(gaps) == HOUR
 
 
-def test_the_cache_never_outgrows_the_context(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
+def test_no_more_than_the_context_is_looked_at(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
     step = Network.step
 
-    def spy(self: Network, batch: Any, cache: list[LayerCache]) -> Any:
-        sizes.append(cache[0].key.shape[2])
-        return step(self, batch, cache)
+    def spy(self: Network, batch: Batch, phi: torch.Tensor, cache: RollingCache) -> torch.Tensor:
+        h = step(self, batch, phi, cache)
+        seen.append(cache.num_seen)
+        return h
 
     monkeypatch.setattr(Network, "step", spy)
     drawn(toy, context=8, hours=48)
-    assert len(sizes) > 20
-    assert max(sizes) == 8
-    assert sizes[0] == 6  # static facts and the instants at 0 to 4 h
+    assert len(seen) > 20
+    assert seen[0] == 1 + 5 + 1  # static facts, the instants at 0 to 4 h, the new one
+    assert seen[2:] == [1 + 8] * (len(seen) - 2)
 
 
-def test_rolling_keeps_the_static_position_and_the_newest() -> None:
-    key = torch.arange(10.0).view(1, 1, 10, 1)
-    (rolled,) = _roll([LayerCache(key, -key)], 4)
-    assert rolled.key.flatten().tolist() == [0, 7, 8, 9]
-    assert rolled.value.flatten().tolist() == [0, -7, -8, -9]
-    short = [LayerCache(key[:, :, :4], key[:, :, :4])]
-    assert _roll(short, 4) is short
+def started(toy: Toy, moments: Moments, *, context: int = 32) -> Starts:
+    (begun,) = starts(toy.reader, moments, context=context, per_batch=100)
+    return begun
+
+
+def going(toy: Toy, begun: Starts, *, context: int = 32, copies: int = 2) -> Rollout:
+    return begin(toy.network, begun, horizon_s=1.0, copies=copies, first=0, context=context, seed=0)
 
 
 @torch.no_grad()
-def test_the_history_is_taken_in_as_the_likelihood_takes_it(toy: Toy) -> None:
-    (asked,) = ask(toy.reader, Moments(toy.at_four.row[:1], toy.at_four.seconds[:1]), context=32)
-    h, cache = prefill(toy.network, asked.batch)
-    whole = toy.network.states(asked.batch)
-    torch.testing.assert_close(h, whole[:, -1], atol=1e-4, rtol=1e-4)
-    assert cache[0].key.shape[2] == asked.batch.segment.shape[1]
+def test_a_future_is_taken_in_as_the_likelihood_takes_a_record(toy: Toy) -> None:
+    """Real records fed to the rollout instant by instant: states, gaps, codes and values score as in one pass."""
+    many = np.flatnonzero(toy.store.subjects["num_instants"].to_numpy() > 24)[:3]
+    until = np.full(3, 10**6)
+    whole = started(toy, Moments(many, until), context=200)
+    first = np.array([5, 9, 2]) * HOUR
+    begun = started(toy, Moments(many, first), context=200)
+    assert (begun.length.diff() > 0).all()  # those of like length together
+    rows = {int(w): i for i, w in enumerate(whole.which)}
+    rollout = going(toy, begun, context=200)
+    h = toy.network.states(whole.batch)
+    memory = rollout.memory
+    for i, which in enumerate(begun.which.tolist()):
+        position = int(begun.length[i]) - 1
+        for copy in range(2):
+            torch.testing.assert_close(memory.h[2 * i + copy], h[rows[which], position], atol=1e-4, rtol=1e-4)
+    # Each future is given the next real instants of its record.
+    phi = toy.network.phi(whole.batch)
+    L = whole.batch.time.shape[1]
+    for ahead in range(10):
+        place = [(rows[int(w)], int(begun.length[i]) + ahead) for i, w in enumerate(begun.which) for _ in range(2)]
+        time = torch.stack([whole.batch.time[at] for at in place])
+        step = memory.next_position(time)
+        for name in ("gap", "clock", "age", "order"):
+            wanted = torch.stack([getattr(whole.batch, name)[at] for at in place])
+            torch.testing.assert_close(getattr(step, name)[:, 0], wanted, equal_nan=True)
+        phi_sum = torch.stack([phi[whole.batch.event_position == row * L + at].sum(0) for row, at in place])
+        memory.h.copy_(toy.network.step(step, phi_sum, rollout.cache)[:, 0])
+        memory.time.copy_(time)
+        memory.order.add_(1)
+        torch.testing.assert_close(memory.h, torch.stack([h[at] for at in place]), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("context", [4, 32])
-def test_last_values_are_those_that_training_sees_however_old_they_are(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch, context: int
-) -> None:
+def test_last_values_are_those_that_training_sees_however_old_they_are(toy: Toy, context: int) -> None:
     """A lactate older than the window must still be the previous value of the next one."""
     longest = int(np.argmax(toy.store.subjects["num_instants"].to_numpy()))
     records = toy.reader.read(np.array([longest]))
-    start = FutureSampler._start
-    seen: list[Any] = []
-
-    def spy(self: FutureSampler, *given: Any) -> Any:
-        seen.append(start(self, *given)[0])
-        return start(self, *given)
-
-    monkeypatch.setattr(FutureSampler, "_start", spy)
     code = records.events.code
     # The last event of each code knows its own previous one: ask just before it.
     for event in {int(c): int(np.flatnonzero(code == c)[-1]) for c in np.unique(code)}.values():
         now = int(records.events.seconds[event]) - 1
         if now < 0:
             continue
-        draw(toy.network, toy.reader, longest, now, horizon_hours=1e-3, sampling=Sampling(1, context, 0))
-        memory, c = seen.pop(), int(code[event])
-        np.testing.assert_equal(memory.last_value[0, c].item(), records.previous_value[event].item())
-        delay = records.events.seconds[event] - memory.last_time[0, c].item()
+        begun, c = started(toy, Moments(np.array([longest]), np.array([now])), context=context), int(code[event])
+        np.testing.assert_equal(begun.last_value[0, c].item(), records.previous_value[event].item())
+        delay = records.events.seconds[event] - begun.last_time[0, c].item()
         np.testing.assert_equal(delay, float(records.previous_delay[event]))
     lactate = toy.code("CONCEPT//lactate")
     oldest = np.flatnonzero(code == lactate)[0]
     after = int(records.events.seconds[oldest]) + 1
-    draw(toy.network, toy.reader, longest, after, horizon_hours=1e-3, sampling=Sampling(1, context, 0))
-    assert seen.pop().last_value[0, lactate] == records.events.value[oldest]
+    begun = started(toy, Moments(np.array([longest]), np.array([after])), context=context)
+    assert begun.last_value[0, lactate] == records.events.value[oldest]
 
 
-def test_an_admission_long_before_the_window_is_remembered(toy: Toy) -> None:
-    longest = int(np.argmax(toy.store.subjects["num_instants"].to_numpy()))
-    drawn = draw(toy.network, toy.reader, longest, 30 * HOUR, horizon_hours=1e-3, sampling=Sampling(1, 4, 0))
-    assert drawn.past.seconds.min() == 0
-    assert drawn.past.seconds.max() <= 30 * HOUR
-    admission = toy.code("ICU_ADMISSION//MICU")
-    last_value, last_time = last_known(drawn.past, len(toy.run.vocabulary))
-    assert last_time[admission] == 0
-    assert last_value[admission].isnan()
+def test_the_same_futures_come_whatever_they_are_drawn_beside(toy: Toy) -> None:
+    """Alone, with other patients, or in parts: the draws of a future are its own."""
+    moments = Moments(toy.at_four.row[:5], toy.at_four.seconds[:5])
+    sampler = FutureSampler(toy.network, terminal_codes(toy.reader), context=32, seed=3)
+    begun = started(toy, moments)
+    together = sampler.sample(begun, horizon_s=12 * HOUR, num_samples=20).events
+    parts = [sampler.sample(begun, horizon_s=12 * HOUR, num_samples=10, first=first).events for first in (0, 10)]
+    for i in range(5):
+        alone = started(toy, Moments(moments.row[i : i + 1], moments.seconds[i : i + 1]))
+        g = int(np.flatnonzero(begun.which == i)[0])
+        single = sampler.sample(alone, horizon_s=12 * HOUR, num_samples=20).events
+        for k in range(20):
+            mine = [column[together.sample == 20 * g + k] for column in together]
+            of_part = parts[k // 10]
+            same = [column[of_part.sample == 10 * g + k % 10] for column in of_part]
+            own = [column[single.sample == k] for column in single]
+            for one, two, three in zip(mine[1:], same[1:], own[1:], strict=True):
+                np.testing.assert_array_equal(one, two)
+                np.testing.assert_array_equal(one, three)
+
+
+def test_taking_out_futures_that_have_ended_changes_nothing(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = started(toy, Moments(toy.at_four.row[:6], toy.at_four.seconds[:6]))
+    sampler = FutureSampler(toy.network, terminal_codes(toy.reader), context=8, seed=0)
+    often = sampler.sample(begun, horizon_s=30 * HOUR, num_samples=12).events
+    monkeypatch.setattr(Rollout, "take_out_ended", lambda self, time: time)
+    never = sampler.sample(begun, horizon_s=30 * HOUR, num_samples=12).events
+    for one, two in zip(often, never, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_an_instant_that_never_ends_is_cut_off(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler_module, "_MAX_EVENTS", 1)
+    events = drawn(toy, hours=5).events
+    assert np.unique(events.sample * 10**7 + events.seconds, return_counts=True)[1].max() == 1
 
 
 def test_each_hour_a_patient_dies_leaves_or_is_seen(toy: Toy) -> None:

@@ -37,3 +37,10 @@ def test_codes_without_values_are_refused(toy: Toy, code: str, hours: list[float
             code=code,
             hours=hours,
         )
+
+
+def test_a_moment_before_the_record_is_refused(toy: Toy) -> None:
+    subject = toy.store.subjects.row(int(toy.at_four.row[0]), named=True)
+    about = {"subject": subject["subject_id"], "at": subject["origin"] - timedelta(hours=1)}
+    with pytest.raises(TaskError, match="before the subject's first event"):
+        future_value(toy.run.path, toy.store.path, **about, code="CONCEPT//heart_rate", hours=[1])

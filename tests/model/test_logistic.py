@@ -70,3 +70,21 @@ def test_truncated_samples_follow_the_conditional_distribution() -> None:
     assert x.min() >= lower
     cdf = np.vectorize(lambda v: (reference_cdf(m, v) - below) / (1 - below))
     assert stats.kstest(x[:2000], cdf).pvalue > 0.01
+
+
+def test_draws_outside_limits_follow_the_conditional_distribution() -> None:
+    m = mixture(seed=5)
+    rows = LogisticMixture(*(x.expand(4000, -1) for x in m))
+    uniform = torch.rand(4000, 2, generator=torch.Generator().manual_seed(3))
+    lower, upper = -0.5, 0.8
+    x = rows.draw_outside(uniform, torch.full((4000,), lower), torch.full((4000,), upper)).numpy()
+    assert not ((x > lower + 1e-4) & (x < upper - 1e-4)).any()
+    gone = reference_cdf(m, upper) - reference_cdf(m, lower)
+
+    def cdf(v: float) -> float:
+        inside = min(max(v, lower), upper)
+        return (reference_cdf(m, v) - (reference_cdf(m, inside) - reference_cdf(m, lower))) / (1 - gone)
+
+    assert stats.kstest(x, np.vectorize(cdf)).pvalue > 0.01
+    whole = rows.draw_outside(uniform, torch.full((4000,), torch.inf), torch.full((4000,), torch.inf))
+    torch.testing.assert_close(whole, rows.draw(uniform), atol=1e-5, rtol=1e-4)

@@ -53,25 +53,6 @@ def test_order_of_simultaneous_events_changes_nothing_in_the_state(network: Netw
 
 
 @torch.no_grad()
-def test_incremental_states_and_likelihood_equal_the_parallel_ones(network: Network) -> None:
-    record = random_record(4, 12)
-    whole = make_batch([[record]])
-    h = network.states(whole)
-    cache = None
-    for k in range(len(record.minutes) + 1):
-        one = one_position(whole, k)
-        step, cache = network.step(one, cache)
-        torch.testing.assert_close(step[:, 0], h[:, k], atol=1e-4, rtol=1e-4)
-
-
-def one_position(batch: Batch, k: int) -> Batch:
-    mine = batch.event_position == k
-    grid = {name: getattr(batch, name)[:, k : k + 1] for name in Batch._fields[:11]}
-    flat = {name: getattr(batch, name)[mine] for name in Batch._fields[11:]}
-    return Batch(**grid, **(flat | {"event_position": torch.zeros_like(flat["event_position"])}))
-
-
-@torch.no_grad()
 def test_log_prob_equals_a_decoding_one_event_at_a_time(network: Network) -> None:
     batch = make_batch([[random_record(5, 6)]])
     expected = network.log_prob(batch)

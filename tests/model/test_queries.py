@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sojourn.model import ModelConfig
+from sojourn.model.features import NUM_TIME_FEATURES
 from sojourn.model.queries import FirstEventHead, union_log_hazard
 
 
@@ -13,7 +14,7 @@ from sojourn.model.queries import FirstEventHead, union_log_hazard
 def head() -> FirstEventHead:
     torch.manual_seed(0)
     config = ModelConfig(d_model=16, d_decoder=16, d_event=8, num_heads=2, hazard_edges_hours=(1.0, 2.0, 4.0))
-    return FirstEventHead(config, torch.full((5, 4), -2.0))
+    return FirstEventHead(config, torch.full((5, 4), -2.0)).eval()
 
 
 def test_cumulative_hazard_of_a_worked_example(head: FirstEventHead) -> None:
@@ -64,3 +65,15 @@ def test_outcome_that_never_comes_is_learnt_as_no_risk(head: FirstEventHead) -> 
 def test_any_code_can_be_asked(head: FirstEventHead) -> None:
     out = head(torch.randn(7, 16), torch.randn(7, 48), torch.randn(3, 8), torch.tensor([0, 2, 4]))
     assert out.shape == (7, 4, 3, 4)
+
+
+@torch.no_grad()
+def test_few_codes_and_many_get_the_same_hazards(head: FirstEventHead) -> None:
+    torch.nn.init.normal_(head.out.weight)
+    torch.nn.init.normal_(head.out.bias)
+    h, time, embedding = torch.randn(6, 16), torch.randn(6, NUM_TIME_FEATURES), torch.randn(9, 8)
+    code = torch.arange(9) % 5
+    many = head(h, time, embedding, code)  # more codes than d_event = 8: the other order of the products
+    few = torch.cat([head(h, time, embedding[:4], code[:4]), head(h, time, embedding[4:], code[4:])], 2)
+    assert many.shape == (6, 4, 9, 4)
+    torch.testing.assert_close(many, few, rtol=1e-4, atol=1e-4)

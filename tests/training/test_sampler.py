@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from helpers.toy_process import SETTINGS
 from sojourn.training.config import read_config
-from sojourn.training.loss import Sample
+from sojourn.training.loss import Counts, Sample
 from sojourn.training.plan import Step, steps
 from sojourn.training.records import RecordReader
 from sojourn.training.sampler import Sampler
@@ -53,7 +54,7 @@ def test_the_stream_gives_the_same_samples_from_any_start(toy_reader: RecordRead
     whole = list(sampler.stream(iter(plan), 0, 6))
     late = list(sampler.stream(iter(plan), 4, 2))
     assert [step.rows.tolist() for step, _ in whole] == [step.rows.tolist() for step in plan]
-    for (_, one), (_, two) in zip(whole[4:], late, strict=True):
+    for (_, [one]), (_, [two]) in zip(whole[4:], late, strict=True):
         assert_same(one, two)
 
 
@@ -102,3 +103,26 @@ def test_codes_asked_at_random_are_some_of_those_with_weight(toy_reader: RecordR
     assert codes.shape == (20, 4)
     assert not is_target[codes].any()
     assert len(np.unique(codes)) > 8
+
+
+def test_a_sample_moves_whole_to_another_device(toy_reader: RecordReader, plan: list[Step]) -> None:
+    sample = sampler_of(toy_reader, any_code_weight=0.0).sample(plan[0], 0, is_training=True)
+    moved = move_data_to_device(sample, torch.device("meta"))  # what Fabric's `to_device` does
+    assert {tensor.device.type for tensor in tensors(moved)} == {"meta"}
+    assert [tensor.shape for tensor in tensors(moved)] == [tensor.shape for tensor in tensors(sample)]
+    assert (moved.any_codes, moved.is_counted) == (None, True)
+
+
+def test_shares_of_a_step_ask_as_much_as_the_whole_and_draw_on_their_own(
+    toy_reader: RecordReader, plan: list[Step]
+) -> None:
+    sampler = sampler_of(toy_reader)
+    whole = sampler.sample(plan[0], 3, is_training=True)
+    shares = [sampler.sample(share, 3, is_training=True) for share in plan[0].shares(3)]
+    counts = Counts.sum(share.counts for share in shares)
+    assert (counts.events, counts.queries, counts.any_queries) == whole.counts[:3]
+    (_, own), (_, other) = (
+        next(sampler.stream(iter(plan), 0, 1, shares=range(i, i + 1), num_shares=3)) for i in (1, 2)
+    )
+    assert_same(own[0], sampler.sample(plan[0].shares(3)[1], 0, is_training=True))
+    assert other[0].counts.queries == len(other[0].outcomes.position)

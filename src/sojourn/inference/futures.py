@@ -1,27 +1,30 @@
-"""Sampled futures put to use: risks by counting, and one patient's possible courses as tables."""
+"""Sampled futures put to use: risks from the futures of many moments at once, and one patient's possible courses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
-from scipy import stats
 
 from sojourn.errors import TaskError
-from sojourn.inference.histories import Moments, ask
-from sojourn.inference.risk import Risk
-from sojourn.inference.sampler import FutureSampler, SampledEvents
+from sojourn.inference.estimates import Estimator, SampledRisk, conditional, wilson
+from sojourn.inference.histories import Moments
+from sojourn.inference.rules import Rule, rule_of, shown_outcome
+from sojourn.inference.sampler import Futures, FutureSampler, SampledEvents
+from sojourn.inference.starts import Starts, starts
 from sojourn.model import Network
 from sojourn.progress import Bar
-from sojourn.tasks.outcomes import OUTCOME_PREFIX, derive_outcomes, matching_codes, outcomes
+from sojourn.tasks.outcomes import derive_outcomes, matching_codes
 from sojourn.training.records import EventTable, RecordReader
 
 DEFAULT_SAMPLES = 64
 _EVER_HOURS = 30 * 24.0
 _EPOCH = datetime(2000, 1, 1)
 _ORIGIN_US = int((_EPOCH - datetime(1970, 1, 1)).total_seconds()) * 1_000_000
+# More futures at once gain nothing, and their caches shall fit.
+_MAX_FUTURES, _MAX_BYTES = 1024, 1 << 30
 
 
 class Sampling(NamedTuple):
@@ -31,6 +34,7 @@ class Sampling(NamedTuple):
     context: int
     """Instants that the network sees at once."""
     seed: int
+    estimator: Estimator = "conditional"
 
 
 class Drawn(NamedTuple):
@@ -47,13 +51,44 @@ def draw(
     network: Network, reader: RecordReader, row: int, now_s: int, *, horizon_hours: float, sampling: Sampling
 ) -> Drawn:
     """Sample futures of one subject from one moment."""
-    (asked,) = ask(reader, Moments(np.array([row]), np.array([now_s])), context=sampling.context)
-    past = reader.read(np.array([row])).past(0, now_s)
+    at = Moments(np.array([row]), np.array([now_s]))
+    parts, past = [], None
+    for begun, first, futures in _sample(network, reader, at, horizon_hours, sampling):
+        parts.append(futures.events._replace(sample=futures.events.sample + first))
+        (past,) = begun.pasts
+    assert past is not None
+    return Drawn(SampledEvents(*(np.concatenate(column) for column in zip(*parts, strict=True))), past, now_s)
+
+
+def _sample(
+    network: Network,
+    reader: RecordReader,
+    at: Moments,
+    horizon_hours: float,
+    sampling: Sampling,
+    forbidden: Rule | None = None,
+) -> Iterator[tuple[Starts, int, Futures]]:
+    """Futures of many moments in batches: the histories, the number of each one's first future, the futures."""
     sampler = FutureSampler(network, terminal_codes(reader), context=sampling.context, seed=sampling.seed)
-    elapsed = float(asked.gap[0])
-    horizon_s, count = horizon_hours * 3600, sampling.num_samples
-    events = sampler.sample(asked.batch, past, elapsed_s=elapsed, horizon_s=horizon_s, num_samples=count)
-    return Drawn(events, past, now_s)
+    together = futures_at_once(network, sampling.context)
+    per_part = min(together, sampling.num_samples)
+    for begun in starts(reader, at, context=sampling.context, per_batch=max(1, together // sampling.num_samples)):
+        for first in range(0, sampling.num_samples, per_part):
+            count = min(per_part, sampling.num_samples - first)
+            yield (
+                begun,
+                first,
+                sampler.sample(
+                    begun, horizon_s=horizon_hours * 3600, num_samples=count, first=first, forbidden=forbidden
+                ),
+            )
+
+
+def futures_at_once(network: Network, context: int) -> int:
+    """How many futures are drawn together, so that their caches with full windows take at most 1 GiB."""
+    config = network.config
+    cache = 2 * 4 * config.num_layers * config.d_model * (context + 1)
+    return int(min(_MAX_FUTURES, max(1, _MAX_BYTES // (cache + 12 * len(network.events.loc)))))
 
 
 def terminal_codes(reader: RecordReader) -> torch.Tensor:
@@ -69,8 +104,14 @@ def simulated_risk(
     *,
     sampling: Sampling,
     bar: Bar | None = None,
-) -> Risk:
-    """Share of sampled futures in which an outcome comes within the horizon, with a 90 % Wilson interval.
+) -> SampledRisk:
+    """Probability that an outcome comes within the horizon, from sampled futures of each moment.
+
+    By the estimator "conditional" futures are drawn given that the outcome does not happen, and the chances that were
+    taken out on the way make up the risk (`inference/rules.py`); its interval is a Student interval.
+    "count" takes the share of futures that have the outcome, with a Wilson interval. Both are unbiased for what the
+    network says; the first varies less. An outcome that no single decision brings about (the start of a treatment
+    after none, a rise over the first value) is always counted.
 
     Raises
     ------
@@ -82,22 +123,34 @@ def simulated_risk(
         msg = f"task must name outcome codes to be counted in futures; {task['name']} has none. Use a built-in task."
         raise TaskError(msg)
     horizon = task.get("horizon_hours") or _EVER_HOURS
-    share = np.empty(len(moments.row))
-    for i, (row, seconds) in enumerate(zip(moments.row, moments.seconds, strict=True)):
-        own = sampling._replace(seed=sampling.seed + i)
-        drawn = draw(network, reader, int(row), int(seconds), horizon_hours=horizon, sampling=own)
-        share[i] = len(first_times(reader, drawn, codes)) / sampling.num_samples
-        if bar is not None:
-            bar.advance()
-    return wilson(share, sampling.num_samples)
+    rule = rule_of(codes, reader.vocabulary.table["code"].to_list(), network.events)
+    is_conditional = rule is not None and sampling.estimator == "conditional"
+    risk = np.zeros((len(moments.row), sampling.num_samples))
+    forbidden = rule if is_conditional else None
+    for begun, first, futures in _sample(network, reader, moments, horizon, sampling, forbidden):
+        found = 1 - futures.escape if is_conditional else _hits(reader, moments, codes, rule, begun, futures)
+        found = found.reshape(len(begun.which), -1)
+        risk[begun.which, first : first + found.shape[1]] = found
+        if bar is not None and first + found.shape[1] == sampling.num_samples:
+            bar.advance(len(begun.which))
+    return conditional(risk) if is_conditional else wilson(risk.mean(1), sampling.num_samples)
 
 
-def wilson(share: np.ndarray, count: int, coverage: float = 0.9) -> Risk:
-    """Shares of `count` draws with their Wilson intervals (Wilson 1927)."""
-    z = float(stats.norm.ppf(0.5 + coverage / 2))
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return Risk(share, centre - reach, centre + reach)
+def _hits(
+    reader: RecordReader, at: Moments, codes: list[str], rule: Rule | None, begun: Starts, futures: Futures
+) -> np.ndarray:
+    """Whether each future has the outcome, shape (N,) float64."""
+    hits, events = np.zeros(len(futures.escape)), futures.events
+    if rule is not None:
+        hits[events.sample[rule.happened(events.code, events.value)]] = 1
+        return hits
+    copies = len(hits) // len(begun.which)
+    owner = events.sample // copies
+    for g, past in enumerate(begun.pasts):
+        mine = SampledEvents(*(column[owner == g] for column in events))
+        drawn = Drawn(mine, past, int(at.seconds[begun.which[g]]))
+        hits[first_times(reader, drawn, codes)["sample"].to_numpy()] = 1
+    return hits
 
 
 def first_times(reader: RecordReader, drawn: Drawn, codes: Sequence[str]) -> pl.DataFrame:
@@ -128,14 +181,8 @@ def _roots(codes: Sequence[str]) -> list[str]:
     """The codes that outcomes are read from."""
     roots: list[str] = []
     for code in codes:
-        if not code.startswith(OUTCOME_PREFIX):
-            roots.append(code)
-            continue
-        outcome = outcomes().get(code.removeprefix(OUTCOME_PREFIX))
-        if outcome is None or not outcome.roots():
-            msg = f"task must ask for outcomes that events show; {code} is brought by its source. Use method='query'."
-            raise TaskError(msg)
-        roots += outcome.roots()
+        outcome = shown_outcome(code)
+        roots += [code] if outcome is None else outcome.roots()
     return roots
 
 

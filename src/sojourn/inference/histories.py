@@ -42,6 +42,11 @@ class Asked(NamedTuple):
     age: Tensor
     """(n,) float32, years."""
 
+    def to(self, device: torch.device | str) -> "Asked":
+        """Copy with all tensors on `device`."""
+        position, gap, time, clock, age = (field.to(device) for field in self[2:])
+        return Asked(self.which, self.batch.to(device), position, gap, time, clock, age)
+
 
 def moments(store: EventStore, subject_id: Ints, prediction_time: np.ndarray) -> Moments:
     """Find subjects and turn dates into seconds since their origins; fractions of a second are dropped.
@@ -116,10 +121,11 @@ def _locate(
 
 @torch.inference_mode()
 def states(network: Network, asked: Asked) -> Tensor:
-    """The network's states at the asked moments, shape (n, D) float32."""
+    """The network's states at the asked moments, shape (n, D) float32, on the network's device."""
     if network.training:
         msg = "network must be in evaluation mode to be asked; call `.eval()` first."
         raise RunError(msg)
-    with torch.autocast("cpu", torch.bfloat16):
+    asked = asked.to(network.device)
+    with torch.autocast(network.device.type, torch.bfloat16):
         h = network.states(asked.batch)
     return h.flatten(0, 1)[asked.position].float()

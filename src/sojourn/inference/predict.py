@@ -1,7 +1,7 @@
 """Predictions for labels: which question a task is, asked of a run at every prediction time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,12 @@ import numpy as np
 from sojourn.errors import ConfigError, StoreError, TaskError
 from sojourn.events.store import EventStore
 from sojourn.inference.controls import shuffle_values
+from sojourn.inference.estimates import Estimator, SampledRisk
 from sojourn.inference.futures import DEFAULT_SAMPLES, Sampling, simulated_risk
 from sojourn.inference.histories import Moments, moments
-from sojourn.inference.risk import Question, Risk, query_risk
+from sojourn.inference.risk import Probabilities, Question, Risk, interval, risk_by_head
 from sojourn.model import Batch
-from sojourn.progress import progress_bar
+from sojourn.progress import Bar, progress_bar
 from sojourn.tasks.files import Labels, read_labels, write_predictions
 from sojourn.training.run import Run
 
@@ -38,6 +39,10 @@ class PredictReport:
     """Codes of the store that the run does not know; they stand as `//unknown` of their parent."""
     unknown_events: int
     """Events of the store with such codes."""
+    estimator: str | None = None
+    """How futures became risks: "conditional" or "count"; None without futures."""
+    mean_standard_error: float | None = None
+    """Mean Monte-Carlo standard error of the risks; None without futures."""
 
 
 def predict(
@@ -48,7 +53,9 @@ def predict(
     *,
     method: Method = "query",
     num_samples: int = DEFAULT_SAMPLES,
+    estimator: Estimator = "conditional",
     control: Control | None = None,
+    members: Sequence[Path] = (),
     seed: int = 0,
 ) -> PredictReport:
     """Predict a task at every prediction time of a label file.
@@ -59,9 +66,14 @@ def predict(
     store : event store with the subjects; it need not be the one that the run was trained on.
     labels : label file made by `label`, whose task says what is asked.
     out : prediction file to write, in the columns of `meds-evaluation` plus site and interval.
-    method : "query" asks the first-event head, in one pass; "simulate" samples futures and counts.
+    method : "query" asks the first-event head, in one pass; "simulate" samples futures, and writes their Monte-Carlo
+        standard error in a column of its own.
     num_samples : futures per prediction for "simulate".
+    estimator : for "simulate"; "conditional" adds up the chances of the outcome along futures without it, "count"
+        takes the share of futures that have it. Outcomes that no single event brings about are counted in any case.
     control : "random-weights" for an untrained network, "shuffled-values" for values exchanged between events.
+    members : further runs that are asked the same; the risk is the mean over all (a deep ensemble), and the interval
+        covers the spread between the runs. Only for "query".
     seed : of samples and controls.
 
     Raises
@@ -73,27 +85,47 @@ def predict(
     if not asked.table.height:
         msg = f"labels must hold at least one row; {labels} has none. See the attrition of its task."
         raise TaskError(msg)
-    if method == "simulate" and control is not None:
-        msg = f"control must go with method 'query'; got {control} with 'simulate'."
+    if method == "simulate" and (control is not None or members):
+        name = "control" if control is not None else "members"
+        msg = f"{name} must go with method 'query'; got 'simulate'."
         raise ConfigError(msg)
     at = _moments(opened, asked, store)
     reader = trained.reader(opened)
-    network = trained.network(random_weights_seed=seed if control == "random-weights" else None)
-    with progress_bar(f"predicting {asked.task['name']}", len(at.row)) as bar:
+    with progress_bar(f"predicting {asked.task['name']}", len(at.row) * (1 + len(members))) as bar:
         if method == "simulate":
-            sampling = Sampling(num_samples, trained.config.context, seed)
-            risk = simulated_risk(network, reader, at, asked.task, sampling=sampling, bar=bar)
+            sampling = Sampling(num_samples, trained.config.context, seed, estimator)
+            risk: Risk | SampledRisk = simulated_risk(
+                trained.network(), reader, at, asked.task, sampling=sampling, bar=bar
+            )
         else:
-            question = question_of(trained, asked)
-            change: Callable[[Batch], Batch] | None = None
-            if control == "shuffled-values":
-                change = partial(shuffle_values, seed=seed)
-            context = trained.config.context
-            risk = query_risk(network, reader, at, question, context=context, change=change, bar=bar)
+            heads = [_heads(Run(path), opened, at, asked, control, seed, bar) for path in (run, *members)]
+            risk = interval(np.concatenate(heads, axis=1))
     name = control or method
     site = opened.subjects["site"][at.row]
-    write_predictions(out, asked, risk.probability, method=name, site=site, lower=risk.lower, upper=risk.upper)
+    error = risk.standard_error if isinstance(risk, SampledRisk) else None
+    write_predictions(
+        out,
+        asked,
+        risk.probability,
+        method=name,
+        site=site,
+        lower=risk.lower,
+        upper=risk.upper,
+        standard_error=error,
+    )
     return _report(out, asked, name, risk, reader.translation.unknown["count"].to_numpy())
+
+
+def _heads(
+    run: Run, store: EventStore, at: Moments, asked: Labels, control: Control | None, seed: int, bar: Bar
+) -> Probabilities:
+    """Risks by each hazard head of one run, shape (N, heads)."""
+    change: Callable[[Batch], Batch] | None = None
+    if control == "shuffled-values":
+        change = partial(shuffle_values, seed=seed)
+    network = run.network(random_weights_seed=seed if control == "random-weights" else None)
+    question, context = question_of(run, asked), run.config.context
+    return risk_by_head(network, run.reader(store), at, question, context=context, change=change, bar=bar)
 
 
 def _moments(store: EventStore, labels: Labels, path: Path) -> Moments:
@@ -132,7 +164,7 @@ def question_of(run: Run, labels: Labels) -> Question:
     return Question([index[code] for code in codes], math.inf if horizon is None else float(horizon))
 
 
-def _report(out: Path, labels: Labels, method: str, risk: Risk, unknown: np.ndarray) -> PredictReport:
+def _report(out: Path, labels: Labels, method: str, risk: Risk | SampledRisk, unknown: np.ndarray) -> PredictReport:
     return PredictReport(
         path=str(out),
         task=labels.task["name"],
@@ -142,4 +174,6 @@ def _report(out: Path, labels: Labels, method: str, risk: Risk, unknown: np.ndar
         mean_probability=float(risk.probability.mean()),
         unknown_codes=len(unknown),
         unknown_events=int(unknown.sum()),
+        estimator=risk.estimator if isinstance(risk, SampledRisk) else None,
+        mean_standard_error=float(risk.standard_error.mean()) if isinstance(risk, SampledRisk) else None,
     )

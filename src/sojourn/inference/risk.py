@@ -49,7 +49,24 @@ def query_risk(
     change: Callable[[Batch], Batch] | None = None,
     bar: Bar | None = None,
 ) -> Risk:
-    """Answer one question at many moments.
+    """Answer one question at many moments, with an interval from the spread of the network's hazard heads.
+
+    The parameters are those of `risk_by_head`.
+    """
+    return interval(risk_by_head(network, reader, moments, question, context=context, change=change, bar=bar))
+
+
+def risk_by_head(
+    network: Network,
+    reader: RecordReader,
+    moments: Moments,
+    question: Question,
+    *,
+    context: int,
+    change: Callable[[Batch], Batch] | None = None,
+    bar: Bar | None = None,
+) -> Probabilities:
+    """Answers of each hazard head to one question at many moments, shape (N, heads).
 
     Parameters
     ----------
@@ -68,7 +85,7 @@ def query_risk(
         out[asked.which] = _heads(network, asked, question)
         if bar is not None:
             bar.advance(len(asked.which))
-    return _interval(out)
+    return out
 
 
 @torch.inference_mode()
@@ -76,20 +93,25 @@ def _heads(network: Network, asked: Asked, question: Question) -> npt.NDArray[np
     """Risk by each bootstrap head, shape (n, heads)."""
     log_hazard = hazards(network, asked, question.codes)
     horizon = min(question.horizon_hours, 2 * float(network.first_head.start[-1]))
-    hours = torch.full(log_hazard.shape[:2], horizon)
-    return (-torch.expm1(-network.first_head.cumulative(log_hazard, hours))).double().numpy()
+    hours = torch.full(log_hazard.shape[:2], horizon, device=log_hazard.device)
+    return (-torch.expm1(-network.first_head.cumulative(log_hazard, hours))).double().cpu().numpy()
 
 
 def hazards(network: Network, asked: Asked, codes: Sequence[int]) -> Tensor:
     """Log-hazards of the first event of a set of codes, shape (n, heads, bins)."""
+    asked = asked.to(network.device)
     h = states(network, asked)
     time = time_features(asked.gap, asked.time, asked.clock, asked.age)
-    log_hazard = network.first_log_hazard(h, time, torch.tensor(list(codes)))
+    log_hazard = network.first_log_hazard(h, time, torch.tensor(list(codes), device=network.device))
     return union_log_hazard(log_hazard, 2)
 
 
-def _interval(by_head: npt.NDArray[np.float64], coverage: float = 0.9) -> Risk:
-    """Mean over heads, with a Student interval of their logits: how far another sample of subjects might move it."""
+def interval(by_head: Probabilities, coverage: float = 0.9) -> Risk:
+    """Mean over heads, with a Student interval of their logits: how far another sample of subjects might move it.
+
+    Heads of several networks may stand side by side (a deep ensemble; Lakshminarayanan et al. 2017): their spread then
+    holds that of the networks' states too.
+    """
     count = by_head.shape[1]
     mean = by_head.mean(1)
     if count < 2:

@@ -1,10 +1,12 @@
-"""Sampling futures: the network run forward, one instant at a time, for many copies of one history at once.
+"""Sampling futures: the network run forward, one instant at a time, for many futures of many histories at once.
 
-One pass over the history fills the cache, which all copies share; then each instant costs one step of the backbone
-and one small step per event. When the cache is longer than the context, its oldest instants are dropped (the static
-position stays), so that the cost of an instant never grows.
+One pass over the histories fills the cache, in which each history lies once for all its futures; then an instant costs
+one step of the backbone and one small step per event. Instants that leave the window cost nothing (`model/cache.py`).
 
-Shape letters: N futures, V codes, D width.
+A future may be drawn given that an outcome does not happen: at every decision its chance is taken out of the draw and
+multiplied into the future's chance of escape, as `inference/rules.py` explains.
+
+Shape letters: N futures, M futures that still draw events of their instant, C codes of a rule, V codes, D width.
 """
 
 from typing import NamedTuple
@@ -13,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sojourn.model import Batch, Network
-from sojourn.model.backbone import LayerCache
+from sojourn.inference.rollout import Rollout, begin
+from sojourn.inference.rules import Block, Rule, block_of, forbid
+from sojourn.inference.starts import Starts
+from sojourn.model import Network
 from sojourn.model.features import time_features
-from sojourn.training.records import EventTable, Ints
+from sojourn.training.records import Ints
 
-_DAY_S, _YEAR_S = 86400.0, 31557600.0
 _MAX_EVENTS = 512
-NAN = float("nan")
 
 
 class SampledEvents(NamedTuple):
     """Events of sampled futures, sorted by sample and time."""
 
     sample: Ints
-    """(E,)"""
+    """(E,) future; those of the i-th history of a batch have the numbers i * n to i * n + n - 1."""
     seconds: Ints
     """(E,) since the subject's origin."""
     code: Ints
@@ -36,212 +38,159 @@ class SampledEvents(NamedTuple):
     """(E,) float32 in the code's own unit; NaN for none."""
 
 
-class _Memory(NamedTuple):
-    """What every future remembers besides the cache."""
+class Futures(NamedTuple):
+    """What came of the futures of a batch of histories."""
 
-    h: Tensor
-    """(N, D) state of the last instant."""
-    time: Tensor
-    """(N,) float64, seconds since the origin."""
-    order: Tensor
-    """(N,) int64."""
-    last_value: Tensor
-    """(N, V) last value of each code; NaN for none."""
-    last_time: Tensor
-    """(N, V) float64, when; NaN for never."""
-    sample: Tensor
-    """(N,) int64, which future."""
+    events: SampledEvents
+    escape: np.ndarray
+    """(N,) float64, each future's chance not to have made the forbidden outcome happen; 1 without one."""
+
+
+class _Drawn(NamedTuple):
+    """Events of one instant of the futures, in the order of their ranks."""
+
+    row: Tensor
+    code: Tensor
+    value: Tensor
+    phi_sum: Tensor
+    """(N, D) sum of the embeddings of each future's events."""
 
 
 class FutureSampler:
-    """Samples futures of one history.
+    """Samples futures of histories.
 
     Parameters
     ----------
     network : in evaluation mode.
     is_terminal_V : codes after which nothing more is recorded.
     context : instants that the network sees at once.
-    seed : of all draws.
+    seed : of all draws. A future depends on it, on its subject, moment and number, and not on what it is drawn beside,
+        except where a draw falls within rounding of a boundary: matrix products of other sizes round differently.
     """
 
     def __init__(self, network: Network, is_terminal_V: Tensor, *, context: int, seed: int) -> None:
-        self.network, self.is_terminal, self.context = network, is_terminal_V, context
-        self.generator = torch.Generator().manual_seed(seed)
+        self.network, self.context, self.seed = network, context, seed
+        self.is_terminal = is_terminal_V.to(network.device)
 
     @torch.inference_mode()
     def sample(
-        self, history: Batch, past: EventTable, *, elapsed_s: float, horizon_s: float, num_samples: int
-    ) -> SampledEvents:
-        """Sample what is recorded within `horizon_s` seconds from now.
+        self, starts: Starts, *, horizon_s: float, num_samples: int, first: int = 0, forbidden: Rule | None = None
+    ) -> Futures:
+        """Sample what is recorded within `horizon_s` seconds of each moment.
 
         Parameters
         ----------
-        history : one window (B = 1) that ends with the last instant before now.
-        past : the events of the whole record up to now, since the last value of a code may be older than the window.
-        elapsed_s : seconds since that instant, in which nothing was recorded.
+        num_samples : futures of each history.
+        first : number of the first of them, so that many can be drawn in parts.
+        forbidden : an outcome that shall not happen; its chances make up `escape`.
         """
-        memory, cache = self._start(history, past, num_samples)
-        now = float(history.time[0, -1]) + elapsed_s
-        wait = elapsed_s
+        rollout = begin(
+            self.network,
+            starts,
+            horizon_s=horizon_s,
+            copies=num_samples,
+            first=first,
+            context=self.context,
+            seed=self.seed,
+            forbidden=forbidden,
+        )
         parts: list[tuple[Tensor, ...]] = []
-        while len(memory.time):
-            time = self._next_time(memory, history, wait)
-            wait = 0.0
-            keep = time <= now + horizon_s
-            memory, cache, time = _keep(memory, keep), _keep_cache(cache, keep), time[keep]
-            if not len(time):
-                break
-            events, memory, cache = self._instant(memory, cache, history, time)
-            row, code, value = events
-            parts.append((memory.sample[row], time[row], code, value))
-            ended = torch.zeros(len(time), dtype=torch.bool).index_put((row,), self.is_terminal[code], accumulate=True)
-            memory, cache = _keep(memory, ~ended), _keep_cache(cache, ~ended)
-        return _sorted(parts)
+        while True:
+            time = self._next_time(rollout)
+            rollout.goes_on &= time <= rollout.memory.until
+            if not bool(rollout.goes_on.any()):
+                return Futures(_sorted(parts), rollout.escape.cpu().numpy())
+            time = rollout.take_out_ended(time)
+            drawn = self._instant(rollout, time)
+            parts.append((rollout.memory.number[drawn.row], time[drawn.row], drawn.code, drawn.value))
+            rollout.goes_on[drawn.row[self.is_terminal[drawn.code]]] = False
 
-    def _start(self, history: Batch, past: EventTable, count: int) -> tuple[_Memory, list[LayerCache]]:
-        """Run the history once, position by position of one pass, and copy its end."""
-        h, cache = prefill(self.network, history)
-        last_value, last_time = last_known(past, len(self.is_terminal))
-        memory = _Memory(
-            h=h.expand(count, -1),
-            time=history.time[0, -1].expand(count),
-            order=history.order[0, -1].expand(count),
-            last_value=last_value.expand(count, -1),
-            last_time=last_time.expand(count, -1),
-            sample=torch.arange(count),
-        )
-        copies = [LayerCache(c.key.expand(count, -1, -1, -1), c.value.expand(count, -1, -1, -1)) for c in cache]
-        return memory, copies
+    def _next_time(self, rollout: Rollout) -> Tensor:
+        """Draw when the next instant is, given the wait without one."""
+        memory = rollout.memory
+        density = self.network.gap_head(memory.h, memory.z_site, memory.clock(memory.time))
+        at_least = torch.log(memory.wait.clamp_min(0.0) + 0.5 * memory.tick)
+        memory.wait.zero_()
+        uniform = rollout.streams.draw(torch.arange(len(memory.time), device=memory.time.device), 2)
+        gap = torch.exp(density.draw(uniform, at_least))
+        return memory.time + (gap / memory.tick).round().clamp_min(1.0).double() * memory.tick.double()
 
-    def _next_time(self, memory: _Memory, history: Batch, wait: float) -> Tensor:
-        """Draw when the next instant is, given that `wait` seconds have passed without one."""
-        clock = self._clock(history, memory.time)
-        z_site = self.network.site(history.site[0, -1].expand(len(clock)))
-        density = self.network.gap_head(memory.h, z_site, clock)
-        tick = history.tick[0, -1]
-        at_least = torch.log(torch.full_like(clock, max(wait, 0.0)) + 0.5 * tick)
-        gap = torch.exp(density.sample(self.generator, at_least))
-        return memory.time + (gap / tick).round().clamp_min(1.0).double() * tick.double()
-
-    def _clock(self, history: Batch, time: Tensor) -> Tensor:
-        origin = history.clock[0, -1].double() - history.time[0, -1]
-        return (origin + time).remainder(_DAY_S).float()
-
-    def _instant(
-        self, memory: _Memory, cache: list[LayerCache], history: Batch, time: Tensor
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], _Memory, list[LayerCache]]:
+    def _instant(self, rollout: Rollout, time: Tensor) -> _Drawn:
         """Decode the events of the next instant of every future, then take it into the state."""
-        network, count = self.network, len(time)
-        gap, clock = (time - memory.time).float(), self._clock(history, time)
-        age = history.age[0, -1] + ((time - history.time[0, -1]) / _YEAR_S).float()
-        context = network.context(memory.h, history.site[0, -1].expand(count), time_features(gap, time, clock, age))
-        row, code, value = self._decode(context.u, context.z_site, memory, time)
-        previous = memory.last_value[row, code]
-        delay = (time[row] - memory.last_time[row, code]).float()
-        rank = torch.arange(len(row)) - torch.searchsorted(row, row)
-        one = torch.ones(count, 1, dtype=torch.bool)
-        step = Batch(
-            segment=torch.zeros(count, 1, dtype=torch.int64),
-            order=memory.order[:, None] + 1,
-            time=time[:, None],
-            gap=gap[:, None] if int(memory.order[0]) > 0 else torch.full((count, 1), NAN),
-            clock=clock[:, None],
-            age=age[:, None],
-            tick=history.tick[0, -1].expand(count, 1),
-            site=history.site[0, -1].expand(count, 1),
-            is_predicted=one,
-            is_gap_predicted=one,
-            survival=torch.zeros(count, 1),
-            event_position=row,
-            event_rank=rank,
-            code=code,
-            value=value,
-            previous_value=previous,
-            previous_delay=delay,
-        )
-        h, cache = network.step(step, _roll(cache, self.context))
-        last_value = memory.last_value.clone()
-        last_time = memory.last_time.clone()
-        last_value[row, code] = value
-        last_time[row, code] = time[row]
-        return (row, code, value), _Memory(h[:, 0], time, memory.order + 1, last_value, last_time, memory.sample), cache
+        network, memory = self.network, rollout.memory
+        step = memory.next_position(time)
+        features = time_features(*(x[:, 0] for x in (step.gap, step.time, step.clock, step.age)))
+        drawn = self._decode(rollout, network.decode_state(memory.h) + network.decode_time(features), time)
+        memory.h.copy_(network.step(step, drawn.phi_sum, rollout.cache)[:, 0])
+        memory.time.copy_(time)
+        memory.order.add_(1)
+        # Of several records of a code in one instant the last one stays, as in training.
+        memory.last_value[drawn.row, drawn.code] = drawn.value
+        memory.last_time[drawn.row, drawn.code] = time[drawn.row]
+        return drawn
 
-    def _decode(self, u_ND: Tensor, z_NS: Tensor, memory: _Memory, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw events until END in every future; (row, code, value) sorted by row and rank."""
-        network, count = self.network, len(time)
-        earlier = torch.zeros(count, network.config.d_event)
-        last, active = torch.full((count,), -1), torch.arange(count)
-        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+    def _decode(self, rollout: Rollout, u_ND: Tensor, time: Tensor) -> _Drawn:
+        """Draw events until END in every future that goes on."""
+        network, memory = self.network, rollout.memory
+        phi_sum = u_ND.new_zeros(len(u_ND), network.config.d_event)
+        row = rollout.goes_on.nonzero()[:, 0]
+        last = torch.full_like(row, -1)
+        parts: list[tuple[Tensor, Tensor, Tensor]] = [(row[:0], row[:0], u_ND[:0, 0])]
         for _ in range(_MAX_EVENTS):
-            u = network.decision(u_ND[active], earlier[active])
-            log_p = network.code_head(u, z_NS[active], network.events.code.weight, last[active])
-            code = torch.multinomial(log_p.exp(), 1, generator=self.generator)[:, 0]
-            goes_on = code < log_p.shape[1] - 1
-            active, u, code = active[goes_on], u[goes_on], code[goes_on]
-            if not len(active):
+            u = network.decision(u_ND[row], phi_sum[row])
+            chance = network.code_head(u, memory.z_site[row], network.events.code.weight, last).exp()
+            mass = self._forbid(rollout, row, u, chance, time)
+            uniform = rollout.streams.draw(row, 4)
+            total = chance.cumsum(-1)
+            code = torch.searchsorted(total, uniform[:, :1] * total[:, -1:], right=True)[:, 0]
+            is_event = code < chance.shape[1] - 1
+            row, u, code, uniform = row[is_event], u[is_event], code[is_event], uniform[is_event]
+            if not len(row):
                 break
-            previous = memory.last_value[active, code]
-            delay = (time[active] - memory.last_time[active, code]).float()
-            value = self._value(u, code, previous, delay)
-            earlier[active] += network.events(code, value, previous, delay)
-            last[active] = code
-            drawn.append((active, code, value))
-        if not drawn:
-            return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)
-        row, code, value = (torch.cat(column) for column in zip(*drawn, strict=True))
-        order = torch.argsort(row, stable=True)
-        return row[order], code[order], value[order]
+            rule = rollout.forbidden
+            block = None if rule is None or mass is None else block_of(rule, code, mass[is_event])
+            previous, delay = memory.last_value[row, code], (time[row] - memory.last_time[row, code]).float()
+            value = self._value(u, code, (previous, delay), uniform[:, 1:], block)
+            phi_sum[row] += network.events(code, value, previous, delay)
+            last = code
+            parts.append((row, code, value))
+        row, code, value = (torch.cat(column) for column in zip(*parts, strict=True))
+        return _Drawn(row, code, value, phi_sum)
 
-    def _value(self, u: Tensor, code: Tensor, previous: Tensor, delay: Tensor) -> Tensor:
-        network = self.network
-        z = network.value_density(u, code, previous, delay).sample(self.generator)
-        value = network.events.denormalise(code, z)
-        has_value = torch.rand(len(code), generator=self.generator) < network.events.value_share[code]
-        return torch.where(has_value, value, NAN)
+    def _forbid(self, rollout: Rollout, row: Tensor, u: Tensor, chance: Tensor, time: Tensor) -> Tensor | None:
+        """Take the forbidden outcome out of decisions, in place; masses (M, C) of its values."""
+        rule, memory = rollout.forbidden, rollout.memory
+        if rule is None:
+            return None
+        place = row[:, None], rule.code
+        delay = (time[row, None] - memory.last_time[place]).float()
+        hit, mass = forbid(self.network, rule, u, chance, (memory.last_value[place], delay))
+        rollout.escape[memory.number[row]] *= 1 - hit
+        return mass
 
-
-def last_known(past: EventTable, num_codes: int) -> tuple[Tensor, Tensor]:
-    """Last value (V,) of each code and when it was (V,) float64; NaN for none."""
-    value, time = np.full(num_codes, np.nan, np.float32), np.full(num_codes, np.nan)
-    # Events lie in time order, and of several writes to one place the last one stays.
-    value[past.code], time[past.code] = past.value, past.seconds
-    return torch.from_numpy(value), torch.from_numpy(time)
-
-
-@torch.inference_mode()
-def prefill(network: Network, history: Batch) -> tuple[Tensor, list[LayerCache]]:
-    """State of the last position (1, D) and the cache of a history of one window, in one pass."""
-    x = network.inputs(history, network.phi(history))
-    h, cache = network.backbone.prefill(x, history.time, history.order)
-    return h[:, -1], cache
-
-
-def _roll(cache: list[LayerCache], context: int) -> list[LayerCache]:
-    """Drop the oldest instants beyond the context; the first position holds the static events and stays."""
-    excess = cache[0].key.shape[2] - context
-    if excess <= 0:
-        return cache
-    return [
-        LayerCache(
-            torch.cat([c.key[:, :, :1], c.key[:, :, 1 + excess :]], 2),
-            torch.cat([c.value[:, :, :1], c.value[:, :, 1 + excess :]], 2),
-        )
-        for c in cache
-    ]
-
-
-def _keep(memory: _Memory, keep: Tensor) -> _Memory:
-    return memory if bool(keep.all()) else _Memory(*(field[keep] for field in memory))
-
-
-def _keep_cache(cache: list[LayerCache], keep: Tensor) -> list[LayerCache]:
-    return cache if bool(keep.all()) else [LayerCache(c.key[keep], c.value[keep]) for c in cache]
+    def _value(
+        self, u: Tensor, code: Tensor, last: tuple[Tensor, Tensor], uniform: Tensor, block: Block | None
+    ) -> Tensor:
+        """Draw whether there is a value, and which."""
+        network, share = self.network, self.network.events.value_share[code]
+        if block is not None:
+            share = share * (1 - block.mass) / (1 - share * block.mass).clamp_min(1e-12)
+        has = (uniform[:, 0] < share).nonzero()[:, 0]
+        density = network.value_density(u[has], code[has], last[0][has], last[1][has])
+        if block is None:
+            z = density.draw(uniform[has, 1:])
+        else:
+            z = density.draw_outside(uniform[has, 1:], block.lower[has], block.upper[has])
+        value = torch.full_like(share, torch.nan)
+        value[has] = network.events.denormalise(code[has], z)
+        return value
 
 
 def _sorted(parts: list[tuple[Tensor, ...]]) -> SampledEvents:
+    """Events of all instants by future; inside a future they are in order already."""
     if not parts:
         none = np.empty(0, np.int64)
         return SampledEvents(none, none, none, np.empty(0, np.float32))
-    sample, seconds, code, value = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    sample, seconds, code, value = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
     order = np.argsort(sample, kind="stable")
     return SampledEvents(sample[order], seconds[order].astype(np.int64), code[order], value[order])

@@ -40,7 +40,8 @@ def future_value(
     Raises
     ------
     TaskError
-        If the run does not know the code, it carries no values, or an hour is negative.
+        If the run does not know the code, it carries no values, an hour is negative, or the subject has no record
+        before `at`.
     """
     trained, opened = Run(run), EventStore.open(store)
     index = trained.vocabulary.index.get(code)
@@ -51,6 +52,9 @@ def future_value(
         msg = f"hours must not be negative; got {min(hours)}."
         raise TaskError(msg)
     asked_at = moments(opened, np.array([subject]), np.array([at], dtype="datetime64[us]"))
+    if asked_at.seconds[0] < 0:
+        msg = "at must not lie before the subject's first event; it does. Choose a later moment."
+        raise TaskError(msg)
     reader, network = trained.reader(opened), trained.network()
     (asked,) = ask(reader, asked_at, context=trained.config.context)
     since = int(asked_at.seconds[0]) - int(asked.gap[0])

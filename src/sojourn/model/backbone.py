@@ -4,7 +4,7 @@ Half of the heads rotate queries and keys by continuous time, so that attention 
 half by the order of instants (Su et al. 2021, RoFormer, for the rotation; periods here are log-spaced from
 10 minutes to 5 years, resp. from 4 to 100,000 positions).
 
-Shape letters: B rows, L positions, D width, H heads, K width of a head, P positions in the cache.
+Shape letters: B rows, L positions, D width, H heads, K width of a head, N futures.
 """
 
 import math
@@ -14,19 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sojourn.model.cache import LayerCache, RollingCache
 from sojourn.model.config import ModelConfig
 
 _TIME_PERIODS_S = (600.0, 5 * 31557600.0)
 _ORDER_PERIODS = (4.0, 100_000.0)
-
-
-class LayerCache(NamedTuple):
-    """Keys and values of the positions seen so far."""
-
-    key: Tensor
-    """(B, H, P, K)"""
-    value: Tensor
-    """(B, H, P, K)"""
 
 
 class Rotation(NamedTuple):
@@ -36,6 +28,7 @@ class Rotation(NamedTuple):
     sin: Tensor
 
     def apply(self, x_BHLK: Tensor) -> Tensor:
+        """Turn queries or keys, or both stacked before the first axis."""
         even, odd = x_BHLK.float().chunk(2, dim=-1)
         turned = torch.cat([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], -1)
         return turned.to(x_BHLK.dtype)
@@ -73,19 +66,25 @@ class Block(nn.Module):
         for last in (self.out, narrow):
             nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * config.num_layers))
 
-    def forward(
-        self, x_BLD: Tensor, turn: Rotation, mask: Tensor | None, cache: LayerCache | None = None
-    ) -> tuple[Tensor, LayerCache]:
+    def forward(self, x_BLD: Tensor, turn: Rotation, mask: Tensor | None) -> tuple[Tensor, LayerCache]:
         B, L, D = x_BLD.shape
-        qkv = self.qkv(self.norm_attention(x_BLD)).view(B, L, 3, self.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        query, key = turn.apply(query), turn.apply(key)
-        if cache is not None:
-            key, value = torch.cat([cache.key, key], 2), torch.cat([cache.value, value], 2)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        qkv = self.qkv(self.norm_attention(x_BLD)).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        (query, key), value = turn.apply(qkv[:2]), qkv[2]
+        mixed = _attend(query, key, value, mask)
         x_BLD = x_BLD + self._drop(self.out(mixed.transpose(1, 2).reshape(B, L, D)))
         x_BLD = x_BLD + self._drop(self.mlp(self.norm_mlp(x_BLD)))
         return x_BLD, LayerCache(key, value)
+
+    def step(self, x_N1D: Tensor, turn: Rotation, cache: RollingCache, layer: int) -> Tensor:
+        """The same for one further position of every future, without dropout."""
+        N, _, D = x_N1D.shape
+        qkv = self.qkv(self.norm_attention(x_N1D)).view(N, 1, 3, self.num_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key = turn.apply(query), turn.apply(key)
+        mixed = cache.attend(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0])
+        x_N1D = x_N1D + self.out(mixed.reshape(N, 1, D))
+        out: Tensor = x_N1D + self.mlp(self.norm_mlp(x_N1D))
+        return out
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
@@ -106,7 +105,7 @@ class Backbone(nn.Module):
         return self._run(x_BLD, time_BL, order_BL, (same & _causal(x_BLD))[:, None])[0]
 
     def prefill(self, x_BLD: Tensor, time_BL: Tensor, order_BL: Tensor) -> tuple[Tensor, list[LayerCache]]:
-        """States of rows that hold one window each, without padding, and the cache to go on from."""
+        """States of rows that hold one window each, padded behind, and the keys and values to go on from."""
         return self._run(x_BLD, time_BL, order_BL, _causal(x_BLD))
 
     def _run(self, x_BLD: Tensor, time_BL: Tensor, order_BL: Tensor, mask: Tensor) -> tuple[Tensor, list[LayerCache]]:
@@ -116,15 +115,23 @@ class Backbone(nn.Module):
             caches.append(cache)
         return self.norm(x_BLD), caches
 
-    def step(
-        self, x_B1D: Tensor, time_B1: Tensor, order_B1: Tensor, cache: list[LayerCache] | None
-    ) -> tuple[Tensor, list[LayerCache]]:
-        """State of one more position given the cached ones, shape (B, 1, D), and the longer cache."""
-        turn, longer = rotation(self.config, time_B1, order_B1), []
-        for i, block in enumerate(self.blocks):
-            x_B1D, layer = block(x_B1D, turn, None, cache[i] if cache else None)
-            longer.append(layer)
-        return self.norm(x_B1D), longer
+    def step(self, x_N1D: Tensor, time_N1: Tensor, order_N1: Tensor, cache: RollingCache) -> Tensor:
+        """States of one more position of every future, shape (N, 1, D); the cache takes the position in."""
+        turn = rotation(self.config, time_N1, order_N1)
+        cache.advance()
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)  # for the type checker: a ModuleList forgets it
+            x_N1D = block.step(x_N1D, turn, cache, layer)
+        out: Tensor = self.norm(x_N1D)
+        return out
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Fused attention; on a processor in float32, where its backward pass takes half the time of bfloat16."""
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask)
 
 
 def _causal(x_BLD: Tensor) -> Tensor:

@@ -46,17 +46,30 @@ class LogisticMixture(NamedTuple):
 
     def sample(self, generator: torch.Generator, lower_N: Tensor | None = None) -> Tensor:
         """Draw one number from each mixture, shape (N,); with `lower`, given that it is larger than `lower`."""
+        return self.draw(torch.rand(len(self.mean), 2, generator=generator), lower_N)
+
+    def draw(self, uniform_N2: Tensor, lower_N: Tensor | None = None) -> Tensor:
+        """`sample` from given uniform numbers in [0, 1): the first chooses the component, the second the place."""
         log_weight, below_NM = self.log_weight, torch.zeros_like(self.mean)
         if lower_N is not None:
             standard = (lower_N[:, None] - self.mean) / self.scale
             log_weight = log_weight + F.logsigmoid(-standard)
             below_NM = torch.sigmoid(standard)
-        component = torch.multinomial(torch.softmax(log_weight, -1), 1, generator=generator)
+        component = _choose(torch.softmax(log_weight, -1), uniform_N2[:, :1])
         below, mean, scale = (x.gather(1, component)[:, 0] for x in (below_NM, self.mean, self.scale))
-        uniform = torch.rand(mean.shape, generator=generator, dtype=mean.dtype)
-        share = (below + (1 - below) * uniform).clamp(1e-7, 1 - 1e-7)
+        share = (below + (1 - below) * uniform_N2[:, 1]).clamp(1e-7, 1 - 1e-7)
         x = mean + scale * torch.logit(share)
         return x if lower_N is None else torch.maximum(x, lower_N)
+
+    def draw_outside(self, uniform_N2: Tensor, lower_N: Tensor, upper_N: Tensor) -> Tensor:
+        """`draw` given that the number does not lie in (lower, upper]; infinite limits on one side exclude nothing."""
+        below = torch.sigmoid((lower_N[:, None] - self.mean) / self.scale)
+        above = torch.sigmoid((self.mean - upper_N[:, None]) / self.scale)
+        component = _choose(self.log_weight.exp() * (below + above), uniform_N2[:, :1])
+        below, above, mean, scale = (x.gather(1, component)[:, 0] for x in (below, above, self.mean, self.scale))
+        place = uniform_N2[:, 1] * (below + above)
+        share = torch.where(place < below, place, place + 1 - below - above).clamp(1e-7, 1 - 1e-7)
+        return mean + scale * torch.logit(share)
 
     def quantile(self, share: float, *, num_steps: int = 60) -> Tensor:
         """The `share` quantile of each mixture by bisection, shape (N,)."""
@@ -72,3 +85,10 @@ class LogisticMixture(NamedTuple):
 def logistic_mixture(logit_NM: Tensor, mean_NM: Tensor, raw_scale_NM: Tensor, *, smallest: float) -> LogisticMixture:
     """Mixture from a head's unconstrained outputs; every scale is larger than `smallest`."""
     return LogisticMixture(torch.log_softmax(logit_NM, -1), mean_NM, F.softplus(raw_scale_NM) + smallest)
+
+
+def _choose(weight_NM: Tensor, uniform_N1: Tensor) -> Tensor:
+    """Index of a component, (N, 1), with a chance in proportion to its weight."""
+    total = weight_NM.cumsum(-1)
+    index = torch.searchsorted(total, uniform_N1 * total[:, -1:], right=True)
+    return index.clamp_max(weight_NM.shape[1] - 1)

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sojourn.model.backbone import Backbone, LayerCache
+from sojourn.model.backbone import Backbone
 from sojourn.model.batch import Batch
+from sojourn.model.cache import RollingCache
 from sojourn.model.config import CodeTable, ModelConfig
 from sojourn.model.embedding import EventEmbedding, sum_by_instant, sum_of_earlier
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
@@ -78,6 +79,11 @@ class Network(nn.Module):
         self.first_head = FirstEventHead(config, codes.log_hazard)
         self.value_query = ValueQueryHead(config)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.start.device
+
     # -- history to states ------------------------------------------------------------------------------------------
 
     def phi(self, batch: Batch) -> Tensor:
@@ -103,9 +109,9 @@ class Network(nn.Module):
         h: Tensor = self.backbone(self.inputs(batch, phi_ED), batch.time, batch.order, batch.segment)
         return h
 
-    def step(self, batch: Batch, cache: list[LayerCache] | None) -> tuple[Tensor, list[LayerCache]]:
-        """State of one further position per row (L = 1), shape (B, 1, D), and the longer cache."""
-        return self.backbone.step(self.inputs(batch, self.phi(batch)), batch.time, batch.order, cache)
+    def step(self, batch: Batch, phi_ED: Tensor, cache: RollingCache) -> Tensor:
+        """State of one further position per row (L = 1) from its events' embeddings, shape (B, 1, D)."""
+        return self.backbone.step(self.inputs(batch, phi_ED), batch.time, batch.order, cache)
 
     # -- decoding an instant ----------------------------------------------------------------------------------------
 
@@ -173,8 +179,7 @@ class Network(nn.Module):
         last_code = torch.cat([torch.where(rank == 0, -1, shifted), code[last]])
         target = torch.cat([code, torch.full_like(instants, len(self.code_head.bias) - 1)])
         z_site = torch.cat([context.z_site[inverse], context.z_site])
-        log_p = self.code_head(u, z_site, self.events.code.weight, last_code)
-        chosen = log_p.gather(1, target[:, None])[:, 0]
+        chosen = self.code_head.chosen(u, z_site, self.events.code.weight, last_code, target)
         per_event = chosen[: len(code)].index_add(0, last, chosen[len(code) :])
         return (
             code_out.masked_scatter(is_scored, per_event),

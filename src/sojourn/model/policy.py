@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sojourn.model.chosen import chosen_log_prob
 from sojourn.model.config import ModelConfig
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
 
@@ -99,7 +100,7 @@ class CodeHead(nn.Module):
             nn.init.zeros_(self.site_bias.weight)
 
     def forward(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor) -> Tensor:
-        """Log-probabilities, shape (N, V + 1); `last_code` is -1 before the first event of an instant.
+        """Log-probabilities of all codes, shape (N, V + 1); `last_code` is -1 before the first event of an instant.
 
         Codes below the last one are impossible (canonical order), and so is an instant without events.
         """
@@ -113,3 +114,13 @@ class CodeHead(nn.Module):
         is_possible = self.can_emit & (index >= last_code_N[:, None])
         is_possible[:, -1] = last_code_N >= 0
         return torch.log_softmax(logit.masked_fill(~is_possible, -torch.inf), -1)
+
+    def chosen(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor, target_N: Tensor) -> Tensor:
+        """Log-probabilities of the targets alone, shape (N,): `forward` gathered, in a fraction of its time."""
+        if self.adapter is not None:
+            u_ND = self.adapter(u_ND, z_NS)
+        x, weight = self.project(u_ND), torch.cat([embedding_VD, self.end])
+        if self.site_bias is not None:
+            x, weight = torch.cat([x, z_NS.to(x.dtype)], -1), torch.cat([weight, self.site_bias.weight], -1)
+        bias = self.bias.masked_fill(~self.can_emit, -torch.inf)
+        return chosen_log_prob(x, weight, bias, last_code_N, target_N)

@@ -55,11 +55,28 @@ class FirstEventHead(nn.Module):
     def forward(self, h_QD: Tensor, time_QF: Tensor, embedding_CD: Tensor, code_C: Tensor) -> Tensor:
         """Log-hazards per hour, shape (Q, B, C, J)."""
         hidden = self.mlp(torch.cat([h_QD, time_QF.to(h_QD.dtype)], -1))
-        key = self.out(hidden).view(-1, self.num_heads, self.num_bins, self.d_event)
+        # With few codes, the last layer times the codes is much smaller than the last layer times the queries.
+        is_few = len(embedding_CD) <= self.d_event
+        logit = (self._codes_first if is_few else self._queries_first)(hidden, embedding_CD.float())
         with torch.autocast(h_QD.device.type, enabled=False):
-            logit = torch.einsum("qbjd,cd->qbcj", key.float(), embedding_CD.float())
             logit = logit + self.code_bias(embedding_CD.float()) + self.log_base[code_C]
         return torch.clamp(logit, *_LOG_HAZARD_RANGE)
+
+    def _queries_first(self, hidden_QD: Tensor, embedding_CD: Tensor) -> Tensor:
+        """Products of each code with the last layer's output, shape (Q, B, C, J)."""
+        key = self.out(hidden_QD).view(-1, self.num_heads, self.num_bins, self.d_event)
+        with torch.autocast(hidden_QD.device.type, enabled=False):
+            return torch.einsum("qbjd,cd->qbcj", key.float(), embedding_CD)
+
+    def _codes_first(self, hidden_QD: Tensor, embedding_CD: Tensor) -> Tensor:
+        """The same products in the other order: the layer as seen by each code, then applied to the queries."""
+        num_codes, slots = len(embedding_CD), (self.num_heads, self.num_bins)
+        with torch.autocast(hidden_QD.device.type, enabled=False):
+            weight = embedding_CD @ self.out.weight.view(math.prod(slots), self.d_event, -1)
+            bias = self.out.bias.view(*slots, self.d_event) @ embedding_CD.T
+            weight = weight.view(*slots, num_codes, -1).transpose(1, 2)
+            logit = hidden_QD.float() @ weight.flatten(0, 2).T
+        return logit.view(-1, self.num_heads, num_codes, self.num_bins) + bias.transpose(1, 2)
 
     def cumulative(self, log_hazard: Tensor, hours: Tensor) -> Tensor:
         """Integral of the hazard from 0 to `hours`; shapes (..., J) and (...) that broadcast."""

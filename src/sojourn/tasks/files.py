@@ -78,6 +78,7 @@ def write_predictions(
     site: list[str] | pl.Series,
     lower: NDArray[np.floating[Any]] | None = None,
     upper: NDArray[np.floating[Any]] | None = None,
+    standard_error: NDArray[np.floating[Any]] | None = None,
 ) -> None:
     """Write a prediction file for labels, whole or not at all.
 
@@ -95,6 +96,8 @@ def write_predictions(
         Site of each row's subject.
     lower, upper
         Limits of an uncertainty interval of the probability, shape [N], where the method gives one.
+    standard_error
+        Monte-Carlo standard error of the probability, shape [N], where it was sampled; gets a column of its own.
     """
     none = pl.lit(None, dtype=pl.Float64)
     table = labels.table.with_columns(
@@ -104,7 +107,10 @@ def write_predictions(
         probability_upper=none if upper is None else pl.Series(upper, dtype=pl.Float64),
     )
     metadata = {"sojourn_task": json.dumps(labels.task, sort_keys=True), "sojourn_method": method}
-    _write(path, _to_arrow(table, _PREDICTION_SCHEMA), metadata)
+    arrow = _to_arrow(table, _PREDICTION_SCHEMA)
+    if standard_error is not None:
+        arrow = arrow.append_column("standard_error", pa.array(standard_error, pa.float64()))
+    _write(path, arrow, metadata)
 
 
 def read_predictions(path: Path) -> Predictions:

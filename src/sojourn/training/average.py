@@ -1,10 +1,11 @@
 """An exponential moving average of the weights: what is evaluated and kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
@@ -24,8 +25,23 @@ class WeightAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the weights after `step` steps."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        for name, weight in network.named_parameters():
-            self.weights[name].lerp_(weight, 1 - keep)
+        now = [weight.detach() for weight in network.parameters()]
+        blend = get_ema_multi_avg_fn(keep)  # type: ignore[no-untyped-call]
+        blend(list(self.weights.values()), now, 0)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over an average that was saved.
+
+        Raises
+        ------
+        RuntimeError
+            If it is of another network.
+        """
+        if weights.keys() != self.weights.keys():
+            msg = "weights must be those of the averaged network; their names differ."
+            raise RuntimeError(msg)
+        for name, weight in weights.items():
+            self.weights[name].copy_(weight)
 
     @contextmanager
     def applied_to(self, network: nn.Module) -> Iterator[None]:

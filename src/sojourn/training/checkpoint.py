@@ -45,14 +45,14 @@ def load_checkpoint(
     tensors = safetensors.torch.load_file(str(path))
     try:
         network.load_state_dict(_part(tensors, "network."))
-        average.weights = _part(tensors, "average.")
+        average.load(_part(tensors, "average."))
     except RuntimeError as error:
         msg = f"{path} must fit the configured network; its tensors differ. Use the run's own configuration."
         raise RunError(msg) from error
     parameters = dict(network.named_parameters())
     for name, moment in _part(tensors, "optimizer.").items():
         key, parameter = name.split(".", 1)
-        optimizer.state[parameters[parameter]][key] = moment
+        optimizer.state[parameters[parameter]][key] = moment.to(parameters[parameter].device)
     with safetensors.safe_open(str(path), "pt") as file:
         state: dict[str, Any] = json.loads(file.metadata()["state"])
     return state

@@ -72,6 +72,11 @@ class PretrainConfig(BaseModel):
     select: Literal["likelihood", "outcomes", "both"] = "both"
     """Which tuning loss chooses the weights that are kept."""
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where the network is trained; `auto` takes a GPU where there is one."""
+    num_shares: Annotated[int, Field(gt=0)] = 1
+    """Shares that each step is cut into, each with random draws of its own: made one after the other by one process,
+    or side by side by several, with the same result. A multiple of the number of processes."""
     model: dict[str, Any] = Field(default_factory=dict)
     """Sizes and switches of the network: see `sojourn.model.ModelConfig`."""
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from lightning_fabric import Fabric
 
 from sojourn.model import Network
+from sojourn.training.devices import sum_over_processes
 from sojourn.training.loss import losses
 from sojourn.training.plan import Step
 from sojourn.training.sampler import Sampler
@@ -27,18 +29,22 @@ class TuningLoss:
 
 
 @torch.no_grad()
-def tuning_loss(network: Network, sampler: Sampler, plan: Sequence[Step]) -> TuningLoss:
-    """Evaluate a network (in evaluation mode) on all windows of a plan; the same plan gives the same questions."""
+def tuning_loss(network: Network, sampler: Sampler, plan: Sequence[Step], fabric: Fabric) -> TuningLoss:
+    """Evaluate a network (in evaluation mode) on all windows of a plan; the same plan gives the same questions.
+
+    The steps of the plan are dealt out to the processes; the result is that of all of them.
+    """
     sums = torch.zeros(4, dtype=torch.float64)
     num_events = num_queries = 0
-    for number, step in enumerate(plan):
-        sample = sampler.sample(step, number, is_training=False)
-        with torch.autocast("cpu", torch.bfloat16, enabled=sampler.config.precision != "32-true"):
-            result = losses(network, sample)
+    for number in range(fabric.global_rank, len(plan), fabric.world_size):
+        sample = sampler.sample(plan[number], number, is_training=False)
+        with fabric.autocast():
+            result = losses(network, fabric.to_device(sample))
         sums += torch.stack([result.gap, result.code, result.value, result.outcomes]).double().cpu()
-        num_events += result.num_events
-        num_queries += result.num_queries
-    gap, code, value = (float(x) / max(num_events, 1) for x in sums[:3])
+        num_events += sample.counts.events
+        num_queries += sample.counts.queries
+    *totals, query_nats, events, queries = sum_over_processes(fabric, [*sums.tolist(), num_events, num_queries])
+    gap, code, value = (nats / max(events, 1) for nats in totals)
     total = gap + code + value
     return TuningLoss(
         nats_per_event=total,
@@ -46,6 +52,6 @@ def tuning_loss(network: Network, sampler: Sampler, plan: Sequence[Step]) -> Tun
         nats_code=code,
         nats_value=value,
         bits_per_event=total / math.log(2),
-        query_nats=float(sums[3]) / max(num_queries, 1),
-        num_events=num_events,
+        query_nats=query_nats / max(queries, 1),
+        num_events=int(events),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sojourn.events.store import EventStore
 from sojourn.model import Batch, Network
@@ -55,6 +56,7 @@ def density_fits(run: Run, store: EventStore, rows: Ints) -> dict[str, Any]:
 @torch.inference_mode()
 def transforms(network: Network, batch: Batch, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes and transforms of all scored values, and transforms of all scored gaps."""
+    batch = batch.to(network.device)
     phi = network.phi(batch)
     h = network.states_of(batch, phi)
     before = torch.cat([torch.zeros_like(h[:, :1]), h[:, :-1]], 1).flatten(0, 1)
@@ -68,7 +70,7 @@ def transforms(network: Network, batch: Batch, generator: torch.Generator) -> tu
     previous = batch.previous_value[scored][has_value], batch.previous_delay[scored][has_value]
     density = network.value_density(u[has_value], code, *previous)
     lower, upper = (density.cdf(end) for end in network.events.cell(code, value))
-    value_pit = lower + torch.rand(len(code), generator=generator) * (upper - lower)
+    value_pit = lower + _uniform(lower, generator) * (upper - lower)
     asked = batch.is_gap_predicted.flatten()
     gap, tick = batch.gap.flatten()[asked], batch.tick.flatten()[asked]
     clock = (batch.clock.flatten()[asked] - gap).remainder(86400.0)
@@ -76,8 +78,13 @@ def transforms(network: Network, batch: Batch, generator: torch.Generator) -> tu
     number = (gap / tick).round().clamp_min(1.0)
     least = gap_density.log_survival(torch.log(0.5 * tick)).exp()
     ends = [1 - gap_density.log_survival(torch.log((number + s) * tick)).exp() / least for s in (-0.5, 0.5)]
-    gap_pit = ends[0] + torch.rand(len(gap), generator=generator) * (ends[1] - ends[0])
-    return code.numpy(), value_pit.numpy(), gap_pit.numpy()
+    gap_pit = ends[0] + _uniform(gap, generator) * (ends[1] - ends[0])
+    return code.cpu().numpy(), value_pit.cpu().numpy(), gap_pit.cpu().numpy()
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform numbers from a generator on the CPU, on the device of `like`."""
+    return torch.rand(len(like), generator=generator).to(like.device)
 
 
 def _histogram(pit: np.ndarray) -> list[float]:

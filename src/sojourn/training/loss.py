@@ -1,5 +1,6 @@
 """The training loss: bits of the record, plus what the query heads must learn."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,8 +12,26 @@ from sojourn.training.config import PretrainConfig
 from sojourn.training.targets import FirstTargets, ValueTargets
 
 
+class Counts(NamedTuple):
+    """What the losses are divided by; those of the shares of a step add up."""
+
+    events: int
+    """Events that are scored."""
+    queries: int
+    """Moments at which the outcomes are asked."""
+    any_queries: int
+    """Moments at which codes drawn at random are asked."""
+    values: int
+    """Values that are asked."""
+
+    @staticmethod
+    def sum(counts: "Iterable[Counts]") -> "Counts":
+        """Counts of several samples together."""
+        return Counts(*map(sum, zip(*counts, strict=True)))
+
+
 class Sample(NamedTuple):
-    """All that one step needs."""
+    """All that one step, or a share of it, needs."""
 
     batch: Batch
     is_policy_scored: Tensor
@@ -20,26 +39,42 @@ class Sample(NamedTuple):
     outcomes: FirstTargets
     any_codes: FirstTargets | None
     values: ValueTargets | None
+    is_counted: bool = True
+    """False for a share of a step that is empty and only stands in."""
+
+    @property
+    def counts(self) -> Counts:
+        """What the losses of this sample are divided by."""
+        if not self.is_counted:
+            return Counts(0, 0, 0, 0)
+        return Counts(
+            events=self.batch.num_events,
+            queries=len(self.outcomes.position),
+            any_queries=0 if self.any_codes is None else len(self.any_codes.position),
+            values=0 if self.values is None else len(self.values.position),
+        )
 
 
 class Losses(NamedTuple):
-    """Sums over the batch in nats, and what to divide them by."""
+    """Sums over the sample in nats, () float32 each."""
 
     gap: Tensor
     code: Tensor
     value: Tensor
     outcomes: Tensor
     any_codes: Tensor
+    """Mean over the codes."""
     values: Tensor
-    num_events: int
-    num_queries: int
 
-    def total(self, config: PretrainConfig) -> Tensor:
-        """The loss that is minimised: nats per event plus the weighted queries."""
-        record = (self.gap + self.code + self.value) / max(self.num_events, 1)
-        queries = config.outcome_weight * self.outcomes / max(self.num_queries, 1)
-        queries = queries + config.any_code_weight * self.any_codes
-        return record + queries + config.value_query_weight * self.values
+    def total(self, config: PretrainConfig, counts: Counts) -> Tensor:
+        """The loss that is minimised: nats per event plus the weighted queries.
+
+        With the counts of a whole step, the totals of its shares add up to the loss of the step.
+        """
+        record = (self.gap + self.code + self.value) / max(counts.events, 1)
+        queries = config.outcome_weight * self.outcomes / max(counts.queries, 1)
+        queries = queries + config.any_code_weight * self.any_codes / max(counts.any_queries, 1)
+        return record + queries + config.value_query_weight * self.values / max(counts.values, 1)
 
 
 def losses(network: Network, sample: Sample) -> Losses:
@@ -57,17 +92,15 @@ def losses(network: Network, sample: Sample) -> Losses:
         code=-(log_p.code * of_event).sum(),
         value=-log_p.value.sum(),
         outcomes=first_loss(network, flat, sample.outcomes).sum(),
-        any_codes=zero
-        if sample.any_codes is None
-        else first_loss(network, flat, sample.any_codes).mean() / max(len(sample.any_codes.position), 1),
+        any_codes=zero if sample.any_codes is None else first_loss(network, flat, sample.any_codes).mean(),
         values=zero if sample.values is None else value_loss(network, flat, sample.values),
-        num_events=batch.num_events,
-        num_queries=len(sample.outcomes.position),
     )
 
 
 def first_loss(network: Network, h_KD: Tensor, targets: FirstTargets) -> Tensor:
     """Negative log-likelihood per code, summed over the queries and averaged over the bootstrap heads, shape (C,)."""
+    if not len(targets.code):  # nothing is asked where no outcome may be learnt from
+        return h_KD.new_zeros(0, dtype=torch.float32)
     time = time_features(targets.gap, targets.time, targets.clock, targets.age)
     log_hazard = network.first_log_hazard(h_KD[targets.position], time, targets.code)
     log_p = network.first_head.log_likelihood(log_hazard, targets.hours[:, None], targets.is_event[:, None])
@@ -75,9 +108,9 @@ def first_loss(network: Network, h_KD: Tensor, targets: FirstTargets) -> Tensor:
 
 
 def value_loss(network: Network, h_KD: Tensor, targets: ValueTargets) -> Tensor:
-    """Mean negative log-probability of the asked values, a scalar."""
+    """Negative log-probability of the asked values, a scalar."""
     if not len(targets.position):
         return h_KD.new_zeros((), dtype=torch.float32)
     previous = (targets.previous_value, targets.previous_delay)
     density = network.future_value_density(h_KD[targets.position], targets.delay, targets.code, previous)
-    return -density.log_mass(*network.events.cell(targets.code, targets.value)).mean()
+    return -density.log_mass(*network.events.cell(targets.code, targets.value)).sum()

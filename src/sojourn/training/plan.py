@@ -19,6 +19,44 @@ class Step(NamedTuple):
     """(W,) which stretch of `context` instants."""
     shift: Ints
     """(W,) instants by which the stretches of the subject are moved in this epoch."""
+    size: Ints
+    """(W,) positions that the window is planned with, at most."""
+    share: int = 0
+    """Which share of the planned step this is."""
+    num_shares: int = 1
+    is_counted: bool = True
+    """False for a share without windows of its own: it repeats one, for nothing."""
+
+    def own(self, count: int) -> int:
+        """How many of `count` random draws of the whole step this share makes."""
+        return (count + self.share) // self.num_shares
+
+    def shares(self, count: int) -> "list[Step]":
+        """Cut the step into `count` runs of windows of about equal size, each with its own random draws.
+
+        A step with fewer windows than shares leaves some empty; these hold the first window and do not count, since
+        every process has to take part in every step.
+        """
+        if count == 1:
+            return [self]
+        end = np.cumsum(self.size)
+        cuts = np.searchsorted(end - self.size / 2, end[-1] * np.arange(1, count) / count)
+        found = []
+        for i, own in enumerate(np.split(np.arange(len(end)), cuts)):
+            chosen, is_counted = (own, True) if len(own) else (np.zeros(1, dtype=np.int64), False)
+            found.append(
+                Step(
+                    self.epoch,
+                    self.rows[chosen],
+                    self.part[chosen],
+                    self.shift[chosen],
+                    self.size[chosen],
+                    share=i,
+                    num_shares=count,
+                    is_counted=is_counted,
+                )
+            )
+        return found
 
 
 def steps(rows: Ints, num_instants: Ints, *, context: int, instants_per_batch: int, seed: int) -> Iterator[Step]:
@@ -48,8 +86,8 @@ def epoch_steps(
     batch = (np.cumsum(size) - 1) // instants_per_batch
     cuts = np.flatnonzero(np.diff(batch)) + 1
     return [
-        Step(epoch, rows[i], p, shift[i])
-        for i, p in zip(np.split(item, cuts), np.split(part, cuts), strict=True)
+        Step(epoch, rows[i], p, shift[i], n)
+        for i, p, n in zip(*(np.split(column, cuts) for column in (item, part, size)), strict=True)
         if len(i)
     ]
 

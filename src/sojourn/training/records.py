@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sojourn.events.records import Subject
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 
@@ -156,7 +157,7 @@ class RecordReader:
         thin_share : share of the subjects whose events are hidden at random rates per code.
         unknown_share : share of (subject, code) pairs whose code becomes the `//unknown` of its parent.
         """
-        subjects = [self.store.subject(int(row)) for row in rows]
+        subjects = [self.subject(int(row)) for row in rows]
         count = [len(s.code) for s in subjects]
         store_code = _concatenate([s.code for s in subjects], np.int64)
         events = EventTable(
@@ -193,6 +194,10 @@ class RecordReader:
             is_thinned=is_thinned,
             num_codes=self.num_codes,
         )
+
+    def subject(self, row: int) -> Subject:
+        """What the store holds of one subject, or as much of it as may be used."""
+        return self.store.subject(row)
 
     def _forget(self, events: EventTable, rng: np.random.Generator, share: float) -> Ints:
         """Codes with a random share of the (subject, code) pairs replaced by the `//unknown` of a level above.

@@ -25,6 +25,8 @@ from sojourn.training.config import PretrainConfig
 from sojourn.training.records import RecordReader
 
 SETTINGS, WEIGHTS, VOCABULARY, METRICS = "run.yaml", "model.safetensors", "vocabulary.parquet", "metrics.jsonl"
+LINEAGE = "adapted"
+"""Name in ``run.yaml`` of the list of what was done to a pre-trained run, oldest first."""
 
 
 def code_table(vocabulary: ModelVocabulary, log_hazard_VJ: Tensor) -> CodeTable:

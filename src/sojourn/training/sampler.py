@@ -39,7 +39,7 @@ class Sampler:
     def sample(self, step: Step, number: int, *, is_training: bool) -> Sample:
         """The sample of one step; without `is_training` nothing is hidden and every site is known."""
         config = self.config
-        rng = np.random.default_rng([config.seed, number, int(is_training)])
+        rng = np.random.default_rng([config.seed, number, int(is_training), step.share])
         change = rng if is_training else None
         thin_share, unknown_share = config.thin_share, config.unknown_share
         records = self.reader.read(step.rows, rng=change, thin_share=thin_share, unknown_share=unknown_share)
@@ -63,7 +63,7 @@ class Sampler:
                 is_target_C=self.is_target[codes],
                 rng=rng,
                 num_heads=self._num_heads,
-                max_queries=max_queries,
+                max_queries=step.own(max_queries),
             )
 
         outcomes = ask(self.outcomes, config.num_outcome_queries)
@@ -73,8 +73,8 @@ class Sampler:
             any_codes = ask(np.sort(chosen), config.num_any_queries)
         values = None
         if config.value_query_weight and config.num_value_queries:
-            values = value_targets(records, windows, layout, rng=rng, num_queries=config.num_value_queries)
-        return Sample(batch, policy.view(batch.segment.shape), outcomes, any_codes, values)
+            values = value_targets(records, windows, layout, rng=rng, num_queries=step.own(config.num_value_queries))
+        return Sample(batch, policy.view(batch.segment.shape), outcomes, any_codes, values, step.is_counted)
 
     def ask_all(self, step: Step, number: int) -> FirstTargets:
         """Questions for every code of the vocabulary at some moments of a step's records."""
@@ -93,16 +93,24 @@ class Sampler:
             max_queries=max(1, min(self.config.num_outcome_queries, _MAX_PAIRS // len(codes))),
         )
 
-    def stream(self, steps: Iterator[Step], first: int, count: int) -> Iterator[tuple[Step, Sample]]:
-        """Training samples of steps `first` to `first + count - 1`, prepared ahead in a thread."""
+    def stream(
+        self, steps: Iterator[Step], first: int, count: int, *, shares: range = range(1), num_shares: int = 1
+    ) -> Iterator[tuple[Step, list[Sample]]]:
+        """Training samples of steps `first` to `first + count - 1`, prepared ahead in a thread.
+
+        Each step comes with one sample for each of its `num_shares` shares that are in `shares`.
+        """
+
+        def samples(step: Step, number: int) -> list[Sample]:
+            parts = step.shares(num_shares)
+            return [self.sample(parts[i], number, is_training=True) for i in shares]
+
         planned = islice(steps, first, first + count)
         with ThreadPoolExecutor(1, thread_name_prefix="sampler") as pool:
-            waiting: list[tuple[Step, Future[Sample]]] = []
-            number = first
+            waiting: list[tuple[Step, Future[list[Sample]]]] = []
             try:
-                for step in planned:
-                    waiting.append((step, pool.submit(self.sample, step, number, is_training=True)))
-                    number += 1
+                for number, step in enumerate(planned, first):
+                    waiting.append((step, pool.submit(samples, step, number)))
                     if len(waiting) > _STEPS_AHEAD:
                         done, future = waiting.pop(0)
                         yield done, future.result()

@@ -1,0 +1,110 @@
+"""Log-probability of the chosen codes under a masked softmax, without ever holding the logits of all decisions.
+
+    log p(target | x) = l_target - log sum over c >= last of exp(l_c),    l = W x + b
+
+The softmax is over the codes from the last one on, so decisions are sorted by it and worked off in chunks, each over
+the columns that its decisions can choose: about half of the products, and a chunk stays in the processor's cache. What
+the backward pass needs of a chunk is kept in the precision of its products, or made again where it would be too much.
+
+Shape letters: N decisions, V codes and END, K features.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+# Elements of the logits at a time: a few MB on a processor; a GPU wants larger products.
+_CHUNK = {"cpu": 2**19}
+_CHUNK_ELSEWHERE = 2**26
+_MOST_KEPT = 2**26
+"""Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16."""
+
+
+def chosen_log_prob(x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Tensor, target_N: Tensor) -> Tensor:
+    """Log-probabilities of the targets, shape (N,) float32; products are made in the precision of autocast.
+
+    Parameters
+    ----------
+    x_NK : features of each decision.
+    weight_VK, bias_V : of the logits; the last row is END. A bias of minus infinity makes a code impossible.
+    last_N : int64, code before this one in its instant, below which none can follow; -1 for none, when END cannot.
+    target_N : int64, what is chosen.
+    """
+    device = x_NK.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x_NK, weight_VK = x_NK.to(dtype), weight_VK.to(dtype)
+    log_p: Tensor = _Chosen.apply(x_NK, weight_VK, bias_V, last_N, target_N)  # type: ignore[no-untyped-call]
+    return log_p
+
+
+class _Chunk(NamedTuple):
+    """Decisions that share the columns from `first` on."""
+
+    rows: Tensor
+    first: int
+
+
+def _chunks(last_N: Tensor, num_codes: int) -> Iterator[_Chunk]:
+    """Decisions sorted by the last code, in runs."""
+    size = max(_CHUNK.get(last_N.device.type, _CHUNK_ELSEWHERE) // num_codes, 16)
+    order = torch.argsort(last_N)
+    for i, first in enumerate(last_N[order[::size]].clamp_min(0).tolist()):
+        yield _Chunk(order[i * size : (i + 1) * size], first)
+
+
+def _logits(x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, first: int) -> Tensor:
+    """Logits of a chunk over its columns, float32; minus infinity where a code cannot follow."""
+    logit = (x @ weight[first:].T).float().add_(bias[first:])
+    # Only columns up to the largest of the last codes can be forbidden to some of the sorted rows.
+    width = int(last[-1]) - first
+    if width > 0:
+        column = torch.arange(first, first + width, device=x.device)
+        logit[:, :width].masked_fill_(column < last[:, None], -torch.inf)
+    logit[:, -1].masked_fill_(last < 0, -torch.inf)
+    return logit
+
+
+def _slope(p: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
+    """Gradient of log p(target) with respect to the logits of a chunk, from the probabilities, which are used up."""
+    return p.neg_().scatter_add_(1, place, torch.ones_like(place, dtype=p.dtype)).to(dtype)
+
+
+class _Chosen(torch.autograd.Function):
+    """Softmax regression with the gradient written out: d log p / d l = [target] - p."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, target: Tensor) -> Tensor:
+        out = torch.empty(len(x), device=x.device)
+        is_kept = any(ctx.needs_input_grad) and len(x) * len(weight) <= _MOST_KEPT
+        slopes = []
+        for rows, first in _chunks(last, len(weight)):
+            logit, place = _logits(x[rows], weight, bias, last[rows], first), target[rows, None] - first
+            p = torch.softmax(logit, -1)
+            # log of the sum of exponentials, from the likeliest code: its probability does not vanish.
+            log_sum = logit.amax(-1) - p.amax(-1).log()
+            out[rows] = logit.gather(1, place)[:, 0] - log_sum
+            if is_kept:
+                slopes.append(_slope(p, place, x.dtype))
+        ctx.save_for_backward(x, weight, bias, last, target, *slopes)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, last, target, *slopes = ctx.saved_tensors
+        dx = torch.empty_like(x)
+        # The gradient of each row is put on the narrow side of both products, with one more column for the bias.
+        scaled = torch.cat([x * grad[:, None].to(x.dtype), grad[:, None].to(x.dtype)], 1)
+        dboth = torch.zeros(len(weight), scaled.shape[1], device=x.device)
+        for i, (rows, first) in enumerate(_chunks(last, len(weight))):
+            if slopes:
+                slope = slopes[i]
+            else:
+                p = torch.softmax(_logits(x[rows], weight, bias, last[rows], first), -1)
+                slope = _slope(p, target[rows, None] - first, x.dtype)
+            dx[rows] = slope @ weight[first:]
+            dboth[first:] += slope.T @ scaled[rows]
+        dx *= grad[:, None].to(dx.dtype)
+        return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None

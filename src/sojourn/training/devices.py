@@ -1,0 +1,69 @@
+"""Where a run is trained: which device, and how many processes share its steps.
+
+Processes are started by ``torchrun`` (or anything that sets the same variables of the environment): each holds the
+whole network, takes its shares of every planned step, and adds its gradient to that of the others.
+"""
+
+import os
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from sojourn.errors import ConfigError
+
+Accelerator = Literal["cpu", "cuda", "auto"]
+
+
+def world_size() -> int:
+    """Number of processes that train together; 1 unless ``torchrun`` started this one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this process writes and prints: always, unless it is one of several and not their first."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def make_fabric(accelerator: Accelerator, precision: str) -> Fabric:
+    """The device and the processes that the environment offers, ready for a network.
+
+    Parameters
+    ----------
+    accelerator : ``auto`` takes a GPU where there is one.
+    precision : as in `PretrainConfig`.
+
+    Raises
+    ------
+    ConfigError
+        If ``cuda`` is wanted and there is none.
+    """
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        msg = "accelerator must be one that this machine has; got cuda, and PyTorch finds no GPU. Use cpu or auto."
+        raise ConfigError(msg)
+    chosen = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    processes = world_size()
+    if processes == 1:
+        return Fabric(accelerator=chosen, devices=1, precision=precision)
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
+    # A share may hold no values to ask, so that the head for them has no gradient there.
+    strategy = DDPStrategy(find_unused_parameters=True)
+    fabric = Fabric(
+        accelerator=chosen,
+        devices=on_this_machine,
+        num_nodes=processes // on_this_machine,
+        precision=precision,
+        strategy=strategy,
+    )
+    fabric.launch()
+    return fabric
+
+
+def sum_over_processes(fabric: Fabric, numbers: list[float]) -> list[float]:
+    """Sums over all processes, in float64; the numbers as they are where there is one process."""
+    if fabric.world_size == 1:
+        return numbers
+    total: Any = fabric.all_reduce(torch.tensor(numbers, dtype=torch.float64, device=fabric.device), reduce_op="sum")
+    sums: list[float] = total.tolist()
+    return sums

@@ -1,0 +1,87 @@
+"""A run's folder while it is being made: opened for one set of settings only, and its log."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from sojourn.errors import RunError
+from sojourn.files import atomic_file, read_json, write_json
+from sojourn.training.config import read_config
+from sojourn.training.fits import density_fits
+from sojourn.training.run import LINEAGE, METRICS, SETTINGS, VOCABULARY, Run, read_settings, resolved, save_settings
+from sojourn.training.selection import Selection
+
+FITS = "artifacts/fits.json"
+_FREE_ON_RESUME = frozenset({"epochs", "max_steps", "patience", "accelerator"})
+_FIT_SUBJECTS = 300
+
+
+def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:
+    """Refuse a folder that holds a run with other settings; `resume` allows those that only say how far and where.
+
+    Raises
+    ------
+    RunError
+        If it does.
+    """
+    if not (run / SETTINGS).exists():
+        return
+    before, settings = read_settings(run), selection.settings()
+    if LINEAGE in before:
+        msg = f"run must be a folder of pre-training; {run} was made from another run. Choose another folder."
+        raise RunError(msg)
+    free: frozenset[str] = _FREE_ON_RESUME if resume else frozenset()
+    # Settings that the version which made the run did not have yet stood at what is now their default.
+    was, now = (
+        {name: value for name, value in config.items() if name not in free}
+        for config in (resolved(read_config(before["config"])), settings["config"])
+    )
+    if was != now or before["data"]["fingerprint"] != settings["data"]["fingerprint"]:
+        changed = [name for name in now if was.get(name) != now[name]] or ["the store"]
+        msg = (
+            f"{run} holds a run with other settings ({', '.join(changed)} differ). Choose another folder, "
+            f"or pass --resume to train it further with other epochs, max_steps or patience."
+        )
+        raise RunError(msg)
+
+
+def open_folder(run: Path, selection: Selection) -> None:
+    """Write settings and vocabulary."""
+    run.mkdir(parents=True, exist_ok=True)
+    save_settings(run, selection.settings())
+    selection.vocabulary.save(run / VOCABULARY)
+
+
+def describe(run: Path, selection: Selection) -> None:
+    """Leave beside the weights what a report tells of the data and of how well the densities fit."""
+    store = selection.store
+    names = ("num_subjects", "num_events", "num_codes", "datasets", "sites", "inputs")
+    manifest = {name: store.manifest[name] for name in names if name in store.manifest}
+    accounts = sorted((store.path / "datasets").glob("*.json"))
+    datasets = [read_json(path) | {"name": path.stem} for path in accounts]
+    write_json(run / "artifacts" / "data.json", {"datasets": datasets, "store": manifest})
+    write_json(run / FITS, density_fits(Run(run), store, selection.tuning_rows[:_FIT_SUBJECTS]))
+
+
+def log(run: Path, line: dict[str, Any]) -> None:
+    """Add a line to the run's log."""
+    with (run / METRICS).open("a") as file:
+        file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
+
+
+def forget_after(run: Path, step: int) -> None:
+    """Drop log lines of steps that will be made again."""
+    path = run / METRICS
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        with atomic_file(path) as part:
+            part.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _step_of(line: str) -> float:
+    """Step of a line of the log; infinity for one that a killed run wrote in part."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
