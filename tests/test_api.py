@@ -4,7 +4,6 @@ import inspect
 import json
 import subprocess
 import sys
-import time
 from importlib import import_module
 
 import pytest
@@ -51,15 +50,13 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_import_is_light() -> None:
     """`import sojourn` imports neither the network's nor the tables' library, nor does the help of the commands."""
     script = (
-        "import json, sys, time; t = time.perf_counter(); import sojourn; t = time.perf_counter() - t\n"
-        "first = sorted(sys.modules); import sojourn.cli; print(json.dumps([t, first, sorted(sys.modules)]))"
+        "import json, sys, sojourn; first = sorted(sys.modules)\n"
+        "import sojourn.cli; print(json.dumps([first, sorted(sys.modules)]))"
     )
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    seconds, first, second = json.loads(done.stdout)
-    assert seconds < 0.5, f"of {time.perf_counter() - began:.2f} s"
+    first, second = json.loads(done.stdout)
     assert not set(HEAVY) & set(first)
-    assert not {"torch", "polars"} & set(second)
+    assert not set(HEAVY) - {"typer"} & set(second)
 
 
 def test_all_errors_are_of_one_family_and_explained() -> None:

@@ -14,6 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sojourn.adaptation.adapt import adapt as adapt
+    from sojourn.adaptation.codes import extend as extend
+    from sojourn.adaptation.embed import embed as embed
+    from sojourn.adaptation.finetune import finetune as finetune
     from sojourn.demo import demo as demo
     from sojourn.events.build import build_store as build_store
     from sojourn.events.inspect import inspect as inspect
@@ -38,11 +42,15 @@ _PLACES = {
     "EventStore": "sojourn.events.store",
     "PretrainConfig": "sojourn.training.config",
     "Run": "sojourn.training.run",
+    "adapt": "sojourn.adaptation.adapt",
     "baseline": "sojourn.tasks.baseline",
     "build": "sojourn.pipeline",
     "demo": "sojourn.demo",
+    "embed": "sojourn.adaptation.embed",
     "evaluate": "sojourn.report.evaluation",
     "fetch": "sojourn.sources.fetch",
+    "extend": "sojourn.adaptation.codes",
+    "finetune": "sojourn.adaptation.finetune",
     "future_value": "sojourn.inference.values",
     "ingest": "sojourn.pipeline",
     "inspect": "sojourn.events.inspect",
@@ -60,11 +68,15 @@ __all__ = [
     "EventStore",
     "PretrainConfig",
     "Run",
+    "adapt",
     "baseline",
     "build",
     "demo",
+    "embed",
     "evaluate",
+    "extend",
     "fetch",
+    "finetune",
     "future_value",
     "ingest",
     "inspect",

@@ -185,6 +185,7 @@ def test_an_error_is_one_line_and_exit_code_1(
     assert named in message
     assert "Traceback" not in called.err
     assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*"))  # nor a hidden folder with nothing in it
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_ctrl_c_at_a_bad_moment_of_each_step(tmp_path: Path, capsys: Capture, mo
     assert call(capsys, *command).code == 0
 
     command = ("pretrain", store, run, "--config", tmp_path / "c.yaml")
-    interrupted("sojourn.training.pretrain.losses", *command, after=3)
+    interrupted("sojourn.training.step.losses", *command, after=3)
     assert {line["step"] for line in Run(run).metrics()} == {2}
     assert call(capsys, *command).code == 0
     assert Run(run).metrics()[-1]["step"] == 4

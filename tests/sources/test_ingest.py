@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from sojourn.errors import ConfigError, DataError
+from sojourn.errors import ConfigError, DataError, SchemaError
 from sojourn.events.splits import assign_splits
 from sojourn.files import read_json, sha256
 from sojourn.sources import ingest as engine
@@ -120,6 +120,48 @@ def test_a_source_without_events_is_an_error(play: Callable[..., IngestReport]) 
     bad = quarantine(pl.DataFrame({"row": [0]}), "no_time")
     with pytest.raises(DataError, match="found none in 1 rows"):
         play(SourceBatch("labs", 1, as_events(), bad))
+
+
+class Failing(Scripted):
+    """A source that fails after some batches."""
+
+    def __init__(self, error: BaseException, *batches: SourceBatch) -> None:
+        super().__init__(*batches)
+        self.error = error
+
+    def read(self, raw: Path, *, site: str | None, warn: Callable[[str], None]) -> Iterator[SourceBatch]:
+        yield from self.batches
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "num_batches", "left"),
+    [
+        (SchemaError("labs must be a whole, readable table; it is not."), 0, set()),
+        (SchemaError("labs must be a whole, readable table; it is not."), 1, set()),
+        (OSError(28, "No space left on device"), 0, set()),
+        (OSError(28, "No space left on device"), 1, {".out.part"}),
+        (KeyboardInterrupt(), 0, {".out.part"}),
+        (KeyboardInterrupt(), 1, {".out.part"}),
+    ],
+)
+def test_an_error_leaves_only_what_can_be_gone_on_from(
+    play: Callable[..., IngestReport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    num_batches: int,
+    left: set[str],
+) -> None:
+    none = quarantine(pl.DataFrame(schema={"row": pl.UInt64}), "never")
+    batch = SourceBatch("labs", 1, rows((0, 1, None, "A", None)), none)
+    (tmp_path / "raw").mkdir()
+    monkeypatch.setattr(engine, "get_source", lambda name: Failing(error, *[batch] * num_batches))
+    with pytest.raises(type(error)):
+        ingest("scripted", tmp_path / "raw", tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"raw"} | left
+    assert play(batch).num_events == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "out"}
 
 
 def test_metadata_follow_the_meds_schemas(play: Callable[..., IngestReport], tmp_path: Path) -> None:

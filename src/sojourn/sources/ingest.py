@@ -3,14 +3,15 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sojourn.errors import ConfigError, DataError
+from sojourn.errors import ConfigError, DataError, SojournError
 from sojourn.files import atomic_file, atomic_folder, read_json, sha256, write_json
 from sojourn.progress import progress_bar
 from sojourn.sources import get_source
@@ -35,8 +36,8 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
     """Turn the raw tables of one source into a MEDS data set.
 
     Every raw row either becomes an event or goes to ``quarantine/`` with its reason. Memory does not grow with the
-    tables. An interrupted call leaves nothing at `out`; calling it again goes on and ends with the same bytes. The
-    bytes do not depend on `workers`.
+    tables. An interrupted call leaves nothing at `out`; calling it again goes on and ends with the same bytes. A call
+    that refuses the raw tables leaves nothing at all. The bytes do not depend on `workers`.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
     if not raw.exists():
         msg = f"raw must be a folder or file; {raw} does not exist. Give the place of the raw tables."
         raise DataError(msg)
-    with atomic_folder(out, resume=True) as part:
+    with _unfinished(out) as part:
         work = _open_scratch(part, {"layout": _LAYOUT, "source": source, "site": site, "raw": _fingerprint(raw)})
         scattered = _scatter_all(origin, raw, work, site)
         report = replace(_gather_all(scattered, part, work, workers, source, site), raw_digest=_digest(raw))
@@ -79,6 +80,21 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
         (work / "key.json").unlink()  # from here on the scratch files are no longer whole
         shutil.rmtree(work)
     return report
+
+
+@contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """Folder beside `out` to work in; on an error it stays only if calling again could go on from it."""
+    with atomic_folder(out, resume=True) as part:
+        try:
+            yield part
+        except SojournError:  # the same raw tables are refused again, and mended ones are read anew
+            shutil.rmtree(part)
+            raise
+        except Exception:  # a full disk, say
+            if not any((part / ".scratch" / "batches").glob("*.json")):
+                shutil.rmtree(part)
+            raise
 
 
 def _stored_report(out: Path, source: str, site: str | None, raw: Path) -> IngestReport:

@@ -1,0 +1,171 @@
+"""Teach a run the codes that only another hospital uses: from their words and the scale of their values, no training.
+
+Without it an unseen code stands as the `//unknown` of its parent: a wall of unknowns where a hospital names things its
+own way. With it the code has an embedding, a gate and a bias taken from codes with like words (`description`), and the
+location, scale and resolution of its own values; which of the hospital's outcomes came is never looked at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sojourn.adaptation.description import Floats, text_features, transfer, words
+from sojourn.adaptation.identity import run_identity, store_identity
+from sojourn.adaptation.newrun import is_finished, lineage, read_log, unfinished_run, write_run
+from sojourn.errors import ConfigError
+from sojourn.events.codes import UNKNOWN, ancestors
+from sojourn.events.fold import unknown_of
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import SCHEMA, ModelVocabulary
+from sojourn.model import Network
+from sojourn.training.run import VOCABULARY, WEIGHTS, Run, code_table
+
+LEARNT = ("events.code.weight", "events.gate.weight", "code_head.bias", "code_head.site_bias.weight")
+"""Tensors with one trained row per code; those of the code head end with a row for END."""
+HAZARD = "first_head.log_base"
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendReport:
+    """What a run was taught."""
+
+    path: str
+    num_codes: int
+    """Codes that were added."""
+    num_events: int
+    """Events of the store's subjects with these codes."""
+    described: int
+    """Added codes with a description."""
+    gain: dict[str, float]
+    """Per tensor, the share of variance around the parent that words explain for codes left out; 0: parent alone."""
+    was_finished: bool
+
+
+def extend(
+    run: Path, store: Path, new_run: Path, *, sites: Sequence[str] | None = None, min_count: int = 20
+) -> ExtendReport:
+    """Add the codes of a store that a run does not know to its vocabulary and its network.
+
+    Parameters
+    ----------
+    run : run to start from; it is left as it is.
+    store : event store of the hospital that uses the codes.
+    new_run : folder of the run to make, which `predict` and all others take.
+    sites : sites whose subjects are read; by default all.
+    min_count : codes with fewer events at these sites stay unknown.
+
+    Raises
+    ------
+    ConfigError
+        If a site is not in the store, or it has no code that the run lacks.
+    """
+    base, opened = Run(run), EventStore.open(store)
+    unknown_sites = sorted(set(sites or ()) - set(opened.subjects["site"].unique()))
+    if unknown_sites:
+        msg = f"sites must be sites of the store; got {', '.join(unknown_sites)}. See `sojourn inspect {store}`."
+        raise ConfigError(msg)
+    step = {
+        "what": "codes",
+        "run": run_identity(base),
+        "store": store_identity(opened),
+        "sites": list(sites) if sites else None,
+        "min_count": min_count,
+    }
+    made_by = lineage(base, step)
+    if is_finished(new_run, made_by):
+        return _report(new_run, read_log(new_run)[-1], was_finished=True)
+    own = ModelVocabulary.fit(opened, opened.rows(sites=sites), min_count=min_count).table
+    table, added = extended_table(base.vocabulary, own)
+    if not added.height:
+        msg = f"store must hold codes that the run lacks; all codes of {store} with {min_count} events are known."
+        raise ConfigError(msg)
+    vocabulary = ModelVocabulary(table, base.vocabulary.folded)
+    network, gain = extended_network(base, vocabulary, added)
+    line = {
+        "num_codes": added.height,
+        "num_events": int(added["count"].sum()),
+        "described": int(added["description"].is_not_null().sum()),
+        "gain": gain,
+    }
+    with unfinished_run(new_run, made_by) as folder:
+        write_run(folder, base, network, made_by=made_by, sites=base.sites, log=[line])
+        vocabulary.save(folder / VOCABULARY)
+    return _report(new_run, line, was_finished=False)
+
+
+def _report(path: Path, line: dict[str, object], *, was_finished: bool) -> ExtendReport:
+    return ExtendReport(path=str(path), was_finished=was_finished, **line)  # type: ignore[arg-type]
+
+
+def extended_table(known: ModelVocabulary, own: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The vocabulary with the entries of another one that it lacks, and these entries.
+
+    Left out are target-only codes, which only a source can bring, `//unknown` entries, and what the known vocabulary
+    folds into a parent. Canonical order is kept; `count` of the new entries is set to zero, as no training event is
+    theirs.
+    """
+    lacks = ~pl.col("code").is_in([*known.index, *known.folded])
+    is_code = ~pl.col("target_only") & ~pl.col("code").str.ends_with(UNKNOWN)
+    added = own.filter(lacks & is_code & (pl.col("count") > 0))
+    whole = pl.concat([known.table, added.with_columns(count=pl.lit(0, pl.Int64))])
+    kind = pl.when(pl.col("code") == UNKNOWN).then(0).when("target_only").then(3).when("is_static").then(1).otherwise(2)
+    whole = whole.sort(kind, "code").drop("index").with_row_index("index")
+    index = {code: k for k, code in enumerate(whole["code"])}
+    nearest = [next((index[a] for a in ancestors(code) if a in index), None) for code in whole["code"]]
+    unknown = [index[unknown_of(code, index)] for code in whole["code"]]
+    pointers = {"parent": pl.Series(nearest, dtype=pl.UInt32), "unknown": pl.Series(unknown, dtype=pl.UInt32)}
+    return whole.with_columns(**pointers).select(list(SCHEMA)), added
+
+
+def extended_network(base: Run, vocabulary: ModelVocabulary, added: pl.DataFrame) -> tuple[Network, dict[str, float]]:
+    """The base run's network with rows for the added codes, and what their words explain of each tensor."""
+    weights = safetensors.torch.load_file(str(base.path / WEIGHTS))
+    old = base.vocabulary.table
+    place = np.array([vocabulary.index[code] for code in old["code"]])
+    new_place = np.array([vocabulary.index[code] for code in added["code"]])
+    above = np.array([base.vocabulary.index[unknown_of(code, base.vocabulary.index)] for code in added["code"]])
+    is_taught = (old["count"] > 0) & ~old["target_only"] & ~old["code"].str.ends_with(UNKNOWN)
+    taught = np.flatnonzero(is_taught.to_numpy())
+    x_taught, x_added = text_features(words(old[taught]), words(added))
+    count, size = old["count"].to_numpy()[taught], len(vocabulary)
+    gain: dict[str, float] = {}
+    for name in (n for n in LEARNT if n in weights):
+        rows = weights[name].double().numpy().reshape(len(weights[name]), -1)
+        change = rows[taught] - rows[old["unknown"].to_numpy()[taught]]
+        found = transfer(x_taught, x_added, change, count, rows[above])
+        gain[name] = round(float(found.gain), 4)
+        weights[name] = _grown(weights[name], size, place, new_place, found.rows)
+    hazard = weights[HAZARD]
+    weights[HAZARD] = _grown(hazard, size, place, new_place, hazard.double().numpy()[above])
+    counted = vocabulary.table["count"].to_numpy().copy()
+    counted[new_place] = added["count"]
+    counts = ModelVocabulary(vocabulary.table.with_columns(count=counted), vocabulary.folded)
+    network = Network(base.config.network(), code_table(counts, weights[HAZARD]), len(base.sites))
+    fresh = network.state_dict()
+    for name in ("events.loc", "events.scale", "events.tick", "events.value_share", "code_head.can_emit"):
+        # What training codes were normalised by stays; only the new rows come from the other hospital.
+        grown = fresh[name].clone()
+        grown[_with_end(place, weights[name], old.height, size)] = weights[name]
+        weights[name] = grown
+    network.load_state_dict(weights)
+    return network.eval(), gain
+
+
+def _grown(tensor: Tensor, size: int, place: np.ndarray, new_place: np.ndarray, rows: Floats) -> Tensor:
+    """A tensor with one row per code (and perhaps one for END) with room for the new codes."""
+    has_end = len(tensor) - len(place)
+    grown = tensor.new_empty((size + has_end, *tensor.shape[1:]))
+    grown[_with_end(place, tensor, len(place), size)] = tensor
+    grown[torch.from_numpy(new_place)] = torch.from_numpy(rows).reshape(len(rows), *tensor.shape[1:]).to(tensor.dtype)
+    return grown
+
+
+def _with_end(place: np.ndarray, tensor: Tensor, num_codes: int, size: int) -> Tensor:
+    """Where the rows of a tensor go: codes to their places, END to the end."""
+    return torch.from_numpy(np.concatenate([place, np.arange(size, size + len(tensor) - num_codes)]))

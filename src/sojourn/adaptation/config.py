@@ -1,0 +1,105 @@
+"""The settings of fine-tuning and of adapting to a site, checked when they are read."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sojourn.errors import ConfigError
+
+FINETUNE_RATES = {"full": 1e-4, "lora": 5e-4, "head": 3e-4}
+ADAPT_RATES = {"site": 2e-2, "all": 3e-4}
+ADAPT_EPOCHS = {"site": 5, "all": 1}
+
+
+class DescentConfig(BaseModel):
+    """Settings that every kind of further training has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    """Seed of the order of subjects, dropout and what else is drawn."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak rate of AdamW; by default one that goes with the method."""
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """Decay of the moving average of the weights, which is what is evaluated and kept."""
+    instants_per_batch: Annotated[int, Field(ge=16)] = 2048
+    """Instants of the histories in a step."""
+
+
+class FinetuneConfig(DescentConfig):
+    """Settings of `finetune`.
+
+    Examples
+    --------
+    >>> FinetuneConfig(method="lora").rate
+    0.0005
+    """
+
+    method: Literal["full", "lora", "head"] = "full"
+    """Which weights are trained: all that a risk depends on, low-rank changes of them, or the first-event head."""
+    epochs: Annotated[int, Field(ge=1)] = 20
+    """Passes over the training labels at most."""
+    patience: Annotated[int, Field(ge=1)] = 4
+    """Epochs without a lower tuning loss before training stops."""
+    tuning_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the labelled subjects that is not trained on; their loss chooses the weights."""
+    rank: Annotated[int, Field(ge=1)] = 8
+    """Rank of the low-rank changes."""
+    level_prior: Annotated[float, Field(ge=0)] = 0.25
+    """Standard deviation, on the log-hazard scale, of the last shift of the risk's level; 0 for no shift."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or FINETUNE_RATES[self.method]
+
+
+class AdaptConfig(DescentConfig):
+    """Settings of `adapt`.
+
+    Examples
+    --------
+    >>> AdaptConfig(what="all").rate
+    0.0003
+    """
+
+    what: Literal["site", "all"] = "site"
+    """The site's vector alone, or every weight."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the site's records; by default 5 for the few numbers of a vector, 1 for every weight."""
+    outcomes: bool = False
+    """Whether the site's target-only events (OUTCOME//...) may be learnt from; an unlabelled hospital has none."""
+    max_subjects: Annotated[int, Field(ge=2)] | None = None
+    """Subjects that are read at most, chosen by a hash of their ids."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or ADAPT_RATES[self.what]
+
+    @property
+    def num_epochs(self) -> int:
+        """The number of epochs in use."""
+        return self.epochs or ADAPT_EPOCHS[self.what]
+
+
+C = TypeVar("C", bound=DescentConfig)
+
+
+def read_settings_of(kind: type[C], source: C | dict[str, Any] | None) -> C:
+    """Settings from a dictionary, or as they are.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown or out of range; the message names each of them.
+    """
+    if isinstance(source, kind):
+        return source
+    try:
+        return kind.model_validate(source or {})
+    except ValidationError as error:
+        problems = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+        msg = f"config must hold settings of {kind.__name__}; {problems}. See docs/adaptation.md."
+        raise ConfigError(msg) from error

@@ -1,0 +1,34 @@
+"""The command line: each command parses, calls one function and prints."""
+
+from sojourn.cli.adaptation import adapt, embed, extend, finetune
+from sojourn.cli.application import app, main
+from sojourn.cli.ask import baseline, label, likelihood, predict, simulate, tasks, value
+from sojourn.cli.data import build, fetch, ingest, inspect
+from sojourn.cli.learn import pretrain
+from sojourn.cli.light import LightCommand
+from sojourn.cli.show import demo, evaluate, report
+
+__all__ = ["app", "main"]
+
+for _command in (  # in the order of the help
+    demo,
+    ingest,
+    fetch,
+    inspect,
+    build,
+    pretrain,
+    tasks,
+    label,
+    predict,
+    baseline,
+    evaluate,
+    likelihood,
+    simulate,
+    value,
+    embed,
+    finetune,
+    extend,
+    adapt,
+    report,
+):
+    app.command(cls=LightCommand)(_command)

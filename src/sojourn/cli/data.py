@@ -1,0 +1,86 @@
+"""Commands that bring data: from raw tables to a store."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sojourn.cli.options import AsJson, Workers
+from sojourn.cli.printing import print_record, print_table, row, say
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="Data set; an unknown name lists them.")],
+    out: Annotated[Path, typer.Argument(help="Folder to fill.")],
+) -> None:
+    """Download an open data set from its public home: resumable, checksums verified.
+
+    Example: [dim]sojourn fetch mimic-iv-demo raw/mimic-iv-demo[/]
+    """
+    from sojourn.sources.fetch import fetch as run
+
+    say(f"fetched to {run(name, out)}")
+
+
+def ingest(
+    source: Annotated[str, typer.Argument(help="mimic-iv, eicu, challenge-2012, challenge-2019, meds or simulator.")],
+    raw: Annotated[Path, typer.Argument(help="Folder, archive or table of the source; for simulator a YAML file.")],
+    out: Annotated[Path, typer.Argument(help="MEDS data set to make.")],
+    site: Annotated[str | None, typer.Option(help="Name of the site, instead of the source's own.")] = None,
+    workers: Workers = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Raw tables to a MEDS data set; every row becomes an event or is quarantined with a reason.
+
+    Example: [dim]sojourn ingest mimic-iv raw/mimic-iv-demo data/mimic[/]
+    """
+    from sojourn.pipeline import ingest as run
+
+    report = run(source, raw, out, site=site, workers=workers)
+    for warning in report.warnings:
+        say(f"[yellow]warning:[/] {warning}")
+    if report.already_there:
+        say(f"{out} was there already, made from the same source")
+    print_record(
+        report, as_json, table=[row(t, "table rows rows_to_events rows_quarantined events") for t in report.tables]
+    )
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="MEDS data set, event store or run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a folder holds: counts, sites, codes, time span, quarantine.
+
+    Example: [dim]sojourn inspect data/mimic[/]
+    """
+    from sojourn.events.inspect import inspect as run
+
+    found = run(path)
+    if as_json:
+        print(json.dumps(found.to_dict(), default=str))
+        return
+    for table in found.tables():
+        print_table([dict(zip(table.columns, row, strict=True)) for row in table.rows], title=table.title)
+
+
+def build(
+    store: Annotated[Path, typer.Argument(help="Event store to make.")],
+    datasets: Annotated[list[Path], typer.Argument(help="MEDS data sets; several share one vocabulary.")],
+    workers: Workers = 1,
+    cluster: Annotated[
+        str, typer.Option(help="Where the processes are: local, ray (of this machine) or ray:ADDRESS.")
+    ] = "local",
+    as_json: AsJson = False,
+) -> None:
+    """MEDS data sets to one event store that training reads.
+
+    Example: [dim]sojourn build stores/both data/mimic data/eicu[/]
+    """
+    from sojourn.pipeline import build as run
+
+    report = run(store, datasets, workers=workers, cluster=cluster)
+    if report.already_built:
+        say(f"{store} was there already, made from the same data sets")
+    print_record(report, as_json)

@@ -1,0 +1,104 @@
+"""What commands print: records, tables and messages. Rich is imported when something is printed."""
+
+import json
+import re
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+def say(text: str) -> None:
+    """Print a line to the error stream, where progress goes; rich's markup is read."""
+    from sojourn.progress import console
+
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def print_record(result: Any, as_json: bool, *, table: list[dict[str, Any]] | None = None) -> None:
+    """Print a record of what was done; with a table of its parts where it has some."""
+    content = asdict(result) if is_dataclass(result) and not isinstance(result, type) else dict(result)
+    if as_json:
+        print(json.dumps(_named(content), default=str))
+        return
+    if table:
+        print_table(table)
+    plain = {k: v for k, v in content.items() if isinstance(v, str | int | float | bool | Path) and v is not None}
+    print_table([{"": in_words(name), " ": value} for name, value in plain.items()])
+
+
+def in_words(name: str) -> str:
+    """The name of a field as a reader expects it.
+
+    Examples
+    --------
+    >>> in_words("num_subjects"), in_words("bytes_per_event"), in_words("tick_s")
+    ('subjects', 'bytes per event', 'tick (s)')
+    """
+    return re.sub(r" s$", " (s)", name.removeprefix("num_").replace("_", " "))
+
+
+def _named(content: Any) -> Any:
+    """The same content with named tuples as objects: JSON would drop their names."""
+    if isinstance(content, dict):
+        return {name: _named(value) for name, value in content.items()}
+    if hasattr(content, "_asdict"):
+        return _named(content._asdict())
+    return [_named(value) for value in content] if isinstance(content, list | tuple) else content
+
+
+def row(record: Any, names: str) -> dict[str, Any]:
+    """The named fields of a record, as a row of `print_table`."""
+    return {name: getattr(record, name) for name in names.split()}
+
+
+def print_table(rows: Any, title: str | None = None) -> None:
+    """Print rows with the same names; numbers to the right, and no line broken where nobody looks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = list(rows.iter_rows(named=True)) if hasattr(rows, "iter_rows") else list(rows)
+    if not rows:
+        return
+    has_header = any(name.strip() for name in rows[0])
+    table = Table(title=title, title_justify="left", header_style="bold", show_header=has_header)
+    for name in rows[0]:
+        is_number = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
+        table.add_column(in_words(name), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console = Console()
+    if not console.is_terminal:  # a log has no width
+        whole = console.measure(table, options=console.options.update(max_width=1000)).maximum
+        console = Console(width=max(console.width, whole))
+    console.print(table)
+
+
+def interval(lower: float, upper: float) -> str:
+    """Both ends of an interval, as the cell of a table.
+
+    Examples
+    --------
+    >>> interval(1.23456, 2000)
+    '1.235 to 2,000'
+    """
+    return f"{_cell(lower)} to {_cell(upper)}"
+
+
+def print_evaluation(rows: list[dict[str, str]]) -> None:
+    """Two tables per task, since all metrics with their intervals fit no screen."""
+    parts = (("predictions", "prevalence", "auroc", "auprc"), ("expected_observed", "calibration_slope", "brier"))
+    for task in dict.fromkeys(row["task"] for row in rows):
+        mine = [row for row in rows if row["task"] == task]
+        for names in parts:
+            shown = ("method", "group", *names)
+            short = [{name.replace("_", " "): row[name] for name in shown} for row in mine]
+            print_table(short, title=task if names is parts[0] else None)
+    say("brackets hold 95 % intervals; log-loss, intercept and reliability are in evaluation.json")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else ("yes" if value else "no")
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,91 @@
+"""A run that is taught the codes of another hospital."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from helpers.toy_process import LACTATE, LOCAL_CODE, write_toy_labels
+from sojourn.adaptation.codes import ExtendReport, extend
+from sojourn.errors import ConfigError, RunError
+from sojourn.events.store import EventStore
+from sojourn.inference.likelihood import likelihood
+from sojourn.inference.predict import predict
+from sojourn.tasks.files import read_predictions
+from sojourn.training.run import Run
+
+
+@pytest.fixture(scope="module")
+def report(toy_run: Path, toy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> ExtendReport:
+    return extend(toy_run, toy_store, tmp_path_factory.mktemp("extended") / "run", sites=["west"])
+
+
+def test_the_code_that_only_one_hospital_uses_is_known_afterwards(report: ExtendReport, toy_store: Path) -> None:
+    store, run = EventStore.open(toy_store), Run(Path(report.path))
+    count = store.vocabulary.filter(pl.col("code") == LOCAL_CODE)["count"].item()
+    assert (report.num_codes, report.num_events) == (1, count)
+    assert run.reader(store).translation.unknown.is_empty()
+    row = run.vocabulary.table.row(run.vocabulary.index[LOCAL_CODE], named=True)
+    assert row["loc"] == pytest.approx(10, abs=0.5)
+    assert row["scale"] == pytest.approx(2, abs=0.8)  # quartiles on a grid of whole numbers
+    assert row["count"] == 0
+    assert run.vocabulary.table["index"].to_list() == list(range(len(run.vocabulary)))
+
+
+def test_nothing_of_the_known_codes_changes(report: ExtendReport, toy_run: Path) -> None:
+    before, after = Run(toy_run), Run(Path(report.path))
+    place = torch.tensor([after.vocabulary.index[code] for code in before.vocabulary.table["code"]])
+    old, new = before.network().state_dict(), after.network().state_dict()
+    assert old.keys() == new.keys()
+    num_codes = len(before.vocabulary)
+    for name, tensor in old.items():
+        if len(tensor) == num_codes and tensor.ndim and name.startswith(("events.", "first_head.log_base")):
+            assert torch.equal(new[name][place], tensor), name
+        elif name.startswith(("code_head.bias", "code_head.can_emit", "code_head.site_bias")):
+            assert torch.equal(new[name][place], tensor[:-1]), name
+            assert torch.equal(new[name][-1], tensor[-1]), name
+        else:
+            assert torch.equal(new[name], tensor), name
+    codes = before.vocabulary.table["code"].to_list()
+    kept = [code for code in after.vocabulary.table["code"] if code in before.vocabulary.index]
+    assert kept == codes  # the canonical order inside an instant
+
+
+def test_risks_of_patients_without_the_code_are_the_same(
+    report: ExtendReport, toy_run: Path, toy_store: Path, tmp_path: Path
+) -> None:
+    subjects = EventStore.open(toy_store).subjects.filter(pl.col("site") == "north")[:40]
+    asked = subjects.select("subject_id", prediction_time=pl.col("origin") + pl.duration(hours=4))
+    labels = write_toy_labels(tmp_path / "labels.parquet", asked)
+    risks = []
+    for run in (toy_run, Path(report.path)):
+        predict(run, toy_store, labels, tmp_path / f"{run.parent.name}.parquet")
+        table = read_predictions(tmp_path / f"{run.parent.name}.parquet").table
+        risks.append(table["predicted_boolean_probability"].to_numpy())
+    np.testing.assert_allclose(risks[0], risks[1], rtol=1e-5)
+
+
+def test_the_new_run_scores_records_with_the_code(report: ExtendReport, toy_store: Path, tmp_path: Path) -> None:
+    lines = likelihood(Path(report.path), toy_store, tmp_path / "likelihood.json")
+    assert all(np.isfinite(line.bits_per_event) for line in lines)
+
+
+def test_the_same_call_finds_its_work_and_another_one_refuses(
+    report: ExtendReport, toy_run: Path, toy_store: Path
+) -> None:
+    again = extend(toy_run, toy_store, Path(report.path), sites=["west"])
+    assert again.was_finished
+    assert again.num_codes == 1
+    with pytest.raises(RunError, match="same call"):
+        extend(toy_run, toy_store, Path(report.path))
+
+
+def test_what_cannot_be_done_is_said(toy_run: Path, toy_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        extend(toy_run, toy_store, tmp_path / "run", sites=["nowhere"])
+    with pytest.raises(ConfigError, match="lacks"):
+        extend(toy_run, toy_store, tmp_path / "run", sites=["north"])
+    assert LACTATE in Run(toy_run).vocabulary.index or "CONCEPT//lactate" in Run(toy_run).vocabulary.index
+    assert not (tmp_path / "run").exists()
