@@ -36,6 +36,10 @@ class Study(NamedTuple):
     config: dict[str, Any]
     is_test: Callable[[pl.DataFrame], pl.Series]
     """Which subjects of a store are never trained on."""
+    num_runs: int = 1
+    """Trainings that differ in the seed alone; beyond one, their ensemble is evaluated too."""
+    finetuning: dict[str, Any] | None = None
+    """Settings of a fine-tuning with the labels that the baselines learn from; none without."""
 
 
 def _held_out_hospital(sites: pl.Series) -> pl.Series:
@@ -48,7 +52,7 @@ STUDIES = {
         [("challenge-2019", "challenge-2019/setA.parquet")],
         ["sepsis-6h"],
         {
-            "epochs": 14,
+            "epochs": 12,
             "context": 128,
             "tuning_split": None,
             "learning_rate": 3e-3,
@@ -57,12 +61,14 @@ STUDIES = {
             "model": SMALL,
         },
         lambda subjects: subjects["split"] != "train",
+        num_runs=2,
+        finetuning={"epochs": 4, "patience": 2, "tuning_share": 0.1},
     ),
     "challenge-2012": Study(
         [("challenge-2012", "challenge-2012")],
         ["in-hospital-death-48h"],
         {
-            "epochs": 8,
+            "epochs": 24,
             "context": 128,
             "instants_per_batch": 1024,
             "learning_rate": 3e-3,
@@ -73,6 +79,7 @@ STUDIES = {
             "model": SMALL,
         },
         lambda subjects: subjects["site"] == "challenge-2012-b",
+        finetuning={"tuning_share": 0.1},
     ),
     "eicu": Study(
         [("eicu", "eicu-demo")],
@@ -89,7 +96,7 @@ STUDIES = {
     "several": Study(
         [("mimic-iv", "mimic-iv-demo"), ("eicu", "eicu-demo")],
         ["death-48h", "vasopressor-24h"],
-        {"epochs": 1, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
+        {"epochs": 3, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
         lambda subjects: subjects["split"] == "held_out",
     ),
 }
@@ -110,12 +117,14 @@ def main() -> None:
     config = dict(study.config)
     if given.study == "eicu":
         config["held_out_sites"] = sorted(subjects.filter(is_test)["site"].unique())
-    summary = sj.pretrain(store, work / "run", config=config)
-    found = [entry for task in study.tasks for entry in _task(task, store, work, subjects.filter(is_test))]
+    runs = [work / ("run" if seed == 0 else f"run-{seed}") for seed in range(study.num_runs)]
+    summaries = [sj.pretrain(store, run, config=config | {"seed": seed}) for seed, run in enumerate(runs)]
+    found = [e for task in study.tasks for e in _task(study, task, store, work, runs, subjects.filter(is_test))]
     bits = [asdict(line) for line in likelihood(work / "run", store, work / "run" / "artifacts" / "likelihood.json")]
     sj.report(work / "run", work / "report.html", title=f"{given.study}: zero-shot risks")
     figures = {
-        "training": asdict(summary) | {"threads": given.threads, "path": None},
+        "training": asdict(summaries[0]) | {"threads": given.threads, "path": None},
+        "num_runs": study.num_runs,
         "config": config | {"held_out_sites": len(config.get("held_out_sites", []))},
         "num_test_subjects": int(is_test.sum()),
         "entries": found,
@@ -134,13 +143,15 @@ def _store(study: Study, work: Path) -> Path:
     return work / "store"
 
 
-def _task(task: str, store: Path, work: Path, test_subjects: pl.DataFrame) -> list[dict[str, Any]]:
+def _task(
+    study: Study, task: str, store: Path, work: Path, runs: Sequence[Path], test_subjects: pl.DataFrame
+) -> list[dict[str, Any]]:
     """Label, predict with everything, evaluate."""
     folder, labels = work / "predictions" / task, work / "labels" / f"{task}.parquet"
     if not labels.exists():
         sj.label(task, store, labels)
     known, test = _halves(labels, test_subjects["subject_id"])
-    run = work / "run"
+    run, *members = runs
     made: dict[str, Callable[[Path], Any]] = {
         "sojourn": lambda out: sj.predict(run, store, test, out),
         "random-weights": lambda out: sj.predict(run, store, test, out, control="random-weights"),
@@ -151,6 +162,15 @@ def _task(task: str, store: Path, work: Path, test_subjects: pl.DataFrame) -> li
         "logistic": lambda out: sj.baseline("logistic", store, known, store, test, out),
         "lightgbm": lambda out: sj.baseline("lightgbm", store, known, store, test, out),
     }
+    for seed, member in enumerate(members, start=1):
+        made[f"sojourn-seed-{seed}"] = lambda out, member=member: sj.predict(member, store, test, out)
+    if members:
+        made["sojourn-ensemble"] = lambda out: sj.predict(run, store, test, out, members=members)
+    if study.finetuning is not None:
+        taught = [_finetuned(path, store, known, study.finetuning | {"seed": i}) for i, path in enumerate(runs)]
+        made["sojourn-finetuned"] = lambda out: sj.predict(taught[0], store, test, out)
+        if members:
+            made["sojourn-finetuned-ensemble"] = lambda out: sj.predict(taught[0], store, test, out, members=taught[1:])
     if len(pl.read_parquet(known)) > MAX_PROBED:
         made = {name: make for name, make in made.items() if "probe" not in name}
     for name, make in made.items():
@@ -159,6 +179,13 @@ def _task(task: str, store: Path, work: Path, test_subjects: pl.DataFrame) -> li
     files = [folder / f"{name}.parquet" for name in made]
     result = sj.evaluate(files, run / "artifacts" / "evaluation" / task, by="site" if task != "sepsis-6h" else None)
     return [entry for entry in entries(result.path) if entry["group"] == "overall"]
+
+
+def _finetuned(run: Path, store: Path, known: Path, config: dict[str, Any]) -> Path:
+    """The run, fine-tuned with the labels of known subjects."""
+    new_run = run.with_name(f"{run.name}-finetuned-{known.stem}")
+    print(sj.finetune(run, store, known, new_run, config=config))
+    return new_run
 
 
 def _halves(labels: Path, test_ids: pl.Series) -> tuple[Path, Path]:

@@ -90,18 +90,22 @@ def unseen() -> Iterator[str]:
     return _table(("task", "method", "seeds", "AUROC, mean (range)", "expected:observed, mean (range)"), rows)
 
 
-def switches() -> Iterator[str]:
-    """The switches of the model."""
-    found = _results(["ablations"]).get("ablations", {"results": {}})
+def ablations() -> Iterator[str]:
+    """Each arm's bits per event, and the paired difference to the model as it is."""
     rows = []
-    for name, result in found["results"].items():
-        bits = [
-            f"{r['bits_per_event']:.3f} ({r['lower']:.3f}-{r['upper']:.3f})"
-            for r in (result["known_hospitals"], result["unseen_hospital"])
-        ]
-        rows.append((name, *bits, *(f"{task['auroc']}; {task['expected_observed']}" for task in result["tasks"])))
-    tasks = [task["task"] for result in list(found["results"].values())[:1] for task in result["tasks"]]
-    return _table(("switch", "bits per event, known hospitals", "bits per event, unseen", *tasks), rows)
+    for data, arms in _results(["ablations"]).get("ablations", {}).get("data", {}).items():
+        for name, arm in arms.items():
+            bits, difference = arm["bits"]["total"], arm["difference"]
+            cells = ["" if name == "base" else _signed(difference[p]) for p in ("total", "gap", "code", "value")]
+            steps = f"{round(sum(arm['steps']) / len(arm['steps'])):,}"
+            whole = f"{bits['value']:.3f} ({bits['lower']:.3f}-{bits['upper']:.3f})"
+            rows.append((data, arm["label"], len(arm["seeds"]), steps, f"{arm['num_parameters']:,}", whole, *cells))
+    header = ("data", "arm", "seeds", "steps", "weights", "bits per event", "difference", "gap", "code", "value")
+    return _table(header, rows)
+
+
+def _signed(figure: dict[str, float]) -> str:
+    return f"{figure['value']:+.3f} ({figure['lower']:+.3f} to {figure['upper']:+.3f})"
 
 
 def rates() -> Iterator[str]:
@@ -119,13 +123,76 @@ def rates() -> Iterator[str]:
     return _table(("step", "data", "events", "events/s", "events per CPU second", "peak memory"), rows)
 
 
+def prepare() -> Iterator[str]:
+    """MEDS to ready-to-train, ours beside others; one row for each size and contestant."""
+    rows = []
+    for found in _results(["prepare_rate"]).get("prepare_rate", {}).values():
+        ours = found.get("sojourn", {}).get("events_per_cpu_s")
+        for name in ("sojourn", "meds-torch-data", "polars-pass"):
+            line = found.get(name, {})
+            if "error" in line:
+                rows.append((f"{found['num_rows']:,}", name, "failed", "", "", ""))
+            elif line:
+                rate, memory = line["events_per_cpu_s"], f"{line['peak_memory_mb']} MB"
+                times = f"{ours / rate:.2f}" if ours else ""
+                rows.append((f"{found['num_rows']:,}", name, f"{rate:,}", memory, line["disk_bytes_per_event"], times))
+    header = (
+        "events",
+        "who",
+        "events per CPU second",
+        "peak memory",
+        "bytes per event",
+        "sojourn is so many times as fast",
+    )
+    return _table(header, rows)
+
+
+def tokens() -> Iterator[str]:
+    """Ours beside a GPT on quantile tokens."""
+    empty: dict[str, Any] = {"tokens": [], "record_as_it_was": []}
+    found = _results(["token_rival"]).get("token_rival", empty)
+    rows = []
+    for what, name in (("tokens", "tokens"), ("the record as it was", "record_as_it_was")):
+        for line in found[name]:
+            bits, fewer = line["interval"], line["fewer_interval"]
+            share = f"{line['ours_fewer_by']:.1%} ({fewer[0]:.1%} to {fewer[1]:.1%})"
+            parts = (f"{line[part]:.2f}" if part in line else "" for part in ("end", "time", "code", "value"))
+            cells = (f"{line['bits_per_event']:.2f} ({bits[0]:.2f}-{bits[1]:.2f})", *parts)
+            rows.append((what, line["model"], *cells, "" if line["model"] == "sojourn" else share))
+    return _table(("of", "model", "bits per event", "end", "time", "code", "value", "ours has fewer by"), rows)
+
+
+def startup() -> Iterator[str]:
+    """What a start costs, beside that of other programs."""
+    found = _results(["startup"]).get("startup", {"commands": {}})["commands"]
+    order = sorted(found.items(), key=lambda one: one[1]["cpu_s"])
+    return _table(("start", "CPU s", "wall s"), [(f"`{name}`", f["cpu_s"], f["wall_s"]) for name, f in order])
+
+
+def few_shot() -> Iterator[str]:
+    """AUROC of every method by the number of labelled stays; methods without labels have one column."""
+    studies = _results(["few_shot"]).get("few_shot", {"studies": {}})["studies"]
+    sizes = sorted({row["labels"] for study in studies.values() for row in study["rows"] if row["labels"]})
+    rows = []
+    for name, study in studies.items():
+        for method in dict.fromkeys(row["method"] for row in study["rows"]):
+            mine = {row["labels"]: row for row in study["rows"] if row["method"] == method}
+            cells = [metric({"metrics": mine[size]}, "auroc") if size in mine else "" for size in (None, *sizes)]
+            rows.append((name, method, max(row["num_draws"] for row in mine.values()), *cells))
+    return _table(("study", "method", "draws", "no labels here", *(f"{size:,} stays" for size in sizes)), rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "predictions": predictions,
     "likelihoods": likelihoods,
     "trainings": trainings,
     "unseen": unseen,
-    "switches": switches,
+    "ablations": ablations,
     "rates": rates,
+    "prepare": prepare,
+    "startup": startup,
+    "tokens": tokens,
+    "few-shot": few_shot,
 }
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
     python benchmarks/unseen_hospital.py WORK [--seeds 0 1 2]
 
-Each seed draws other hospitals, other patients and other initial weights: it is the demo, run once per seed.
+Each seed draws other hospitals, other patients and other initial weights: it is the demo, run once per seed, but with
+more stays at the unseen hospital. The demo's 900 test stays hold 25 to 179 events per task, so that even the true risks
+miss the observed count by up to 40 %; with five times as many, expected:observed tells calibration from chance.
 """
 
 import argparse
@@ -15,6 +17,8 @@ from common import keep
 
 from sojourn.demo import FULL, TASKS, demo
 
+SIZE = FULL._replace(unseen_stays=5500)
+
 
 def main() -> None:
     """Run the seeds and write `results/unseen_hospital.json`."""
@@ -22,10 +26,10 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
-    by_seed = {seed: demo(given.work / f"seed-{seed}", seed=seed).entries for seed in given.seeds}
+    by_seed = {seed: demo(given.work / f"seed-{seed}", seed=seed, size=SIZE).entries for seed in given.seeds}
     summary = list(summarise(by_seed))
     seeds = {str(seed): [_short(entry) for entry in found] for seed, found in by_seed.items()}
-    keep("unseen_hospital", {"size": FULL._asdict(), "summary": summary, "seeds": seeds})
+    keep("unseen_hospital", {"size": SIZE._asdict(), "summary": summary, "seeds": seeds})
     for row in summary:
         print(row)
 
