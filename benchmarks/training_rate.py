@@ -10,8 +10,8 @@ is equally unkind to each. A step is what training makes of it: ours with its sa
 moving average; theirs with its windows, clipping and AdamW.
 
 Events per second are per second of the process's CPU time, all its threads together. Utilisation is the rate of the
-products that the network defines (`torch.utils.flop_counter`; those that the code head makes again in its backward
-pass are taken out) over that of the matrix product, both in bfloat16 and in the same run. Attention is counted in
+products that the network defines (`torch.utils.flop_counter`; what the code head may make again in its backward pass
+is not counted) over that of the matrix product, both in bfloat16 and in the same run. Attention is counted in
 full, though half of it is masked.
 """
 
@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from sojourn.events.store import EventStore
 from sojourn.inference.bins import fit_bins
-from sojourn.model import policy
+from sojourn.model import chosen
 from sojourn.training.config import read_config
 from sojourn.training.selection import Selection
 from sojourn.training.trainer import Trainer
@@ -143,23 +143,13 @@ class Meter:
 
 def _flops_per_event(contestant: Contestant) -> float:
     """Floating-point operations of the network's products, forwards and backwards."""
-    again = 0
-    chosen = policy.chosen_log_prob
-
-    def counted(*arguments: Any) -> torch.Tensor:
-        nonlocal again
-        with FlopCounterMode(display=False) as forwards:
-            out = chosen(*arguments)
-        again += forwards.get_total_flops()  # made once more in the backward pass
-        return out
-
-    policy.chosen_log_prob = counted
+    most_kept, chosen._MOST_KEPT = chosen._MOST_KEPT, 2**62
     try:
         with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
             num_events = sum(contestant.step() for _ in range(_COUNTED))
     finally:
-        policy.chosen_log_prob = chosen
-    return (counter.get_total_flops() - again) / num_events
+        chosen._MOST_KEPT = most_kept
+    return float(counter.get_total_flops() / num_events)
 
 
 def peak_rate() -> float:

@@ -95,8 +95,11 @@ class _Chosen(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, last, target, *slopes = ctx.saved_tensors
         dx = torch.empty_like(x)
-        # The gradient of each row is put on the narrow side of both products, with one more column for the bias.
-        scaled = torch.cat([x * grad[:, None].to(x.dtype), grad[:, None].to(x.dtype)], 1)
+        # The gradient of each row goes to the narrow side of the products, with one more column for the bias; relative
+        # to the largest, so that a gradient that all rows share is not rounded.
+        largest = grad.abs().amax().clamp_min(torch.finfo(grad.dtype).tiny) if len(grad) else grad.new_ones(())
+        share = (grad / largest).to(x.dtype)[:, None]
+        scaled = torch.cat([x * share, share], 1)
         dboth = torch.zeros(len(weight), scaled.shape[1], device=x.device)
         for i, (rows, first) in enumerate(_chunks(last, len(weight))):
             if slopes:
@@ -106,5 +109,6 @@ class _Chosen(torch.autograd.Function):
                 slope = _slope(p, target[rows, None] - first, x.dtype)
             dx[rows] = slope @ weight[first:]
             dboth[first:] += slope.T @ scaled[rows]
-        dx *= grad[:, None].to(dx.dtype)
+        dx = (dx.float() * grad[:, None]).to(x.dtype)
+        dboth *= largest
         return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None
