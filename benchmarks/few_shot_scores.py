@@ -55,12 +55,12 @@ def score(test: pl.DataFrame, risks: Sequence[np.ndarray], seed: int = 0) -> dic
 def draw_figure(studies: dict[str, Any], out: Path) -> Path:
     """One panel per study: AUROC against the number of labelled stays, methods without labels as level lines."""
     with figure_style():
-        figure = new_figure(4.6 * len(studies), 4.2)
+        figure = new_figure(1.4 + 4.6 * len(studies), 5.2)
         panels = figure.subplots(1, len(studies), squeeze=False)[0]
         for axes, (name, study) in zip(panels, studies.items(), strict=True):
             _panel(axes, name, study)
         handles = {t: h for axes in panels for h, t in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=1 + len(studies))
         return save_figure(figure, out)
 
 

@@ -208,14 +208,17 @@ def main() -> None:
     ours.rate(1, 64, PROMPT, 6)
     futures = [ours.rate(g, n, PROMPT, 24) for g, n in ((8, 1), (1, 64), (1, 256), (1, 1024), (16, 64))]
     full = [ours.rate(g, n, WINDOW, 24) for g, n in ((1, 256), (1, 1024), (16, 64))]
-    rolled = ours.rolled(128, 24 * 15, 24 * 17)
+    rolled = ours.rolled(128, 24 * 18, 24 * 20)
     best = {
         name: max(row.get(name, 0.0) for row in token) for name in ("in_cache", "full_window", "full_window_by_halves")
     }
+    # Eight rows is how MEDS-EIC-AR was measured; more rows at once serve GPT-2 better, so its best counts too.
+    best["in_cache_8_rows"] = token[0]["in_cache"]
     ratios = {
         f"{state}, over {name}": max(row["events_per_s"] for row in found) / (best[kind] / per_event)
         for state, found, kind in (
             ("in cache", futures, "in_cache"),
+            ("in cache, rival with 8 rows", futures, "in_cache_8_rows"),
             ("window full", full, "full_window"),
             ("window full, rival by halves", full, "full_window_by_halves"),
         )
