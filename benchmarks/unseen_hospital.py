@@ -3,8 +3,9 @@
     python benchmarks/unseen_hospital.py WORK [--seeds 0 1 2]
 
 Each seed draws other hospitals, other patients and other initial weights: it is the demo, run once per seed, but with
-an epoch more and more stays at the unseen hospital. The demo's 900 test stays hold 25 to 179 events per task, so that even the true risks
-miss the observed count by up to 40 %; with five times as many, expected:observed tells calibration from chance.
+an epoch more and more stays at the unseen hospital. The demo's 900 test stays hold 25 to 179 events per task, so that
+even the true risks miss the observed count by up to 40 %; with five times as many, expected:observed tells calibration
+from chance.
 """
 
 import argparse
