@@ -182,6 +182,26 @@ def few_shot() -> Iterator[str]:
     return _table(("study", "method", "draws", "no labels here", *(f"{size:,} stays" for size in sizes)), rows)
 
 
+def sampling() -> Iterator[str]:
+    """Events per CPU second of sampled futures, and of a token model at either number of tokens per event."""
+    found = _results(["sampling_rate"]).get("sampling_rate")
+    if found is None:
+        return _table(("what", "events per CPU second"), [])
+    rows: list[tuple[str, str]] = []
+    for state, key in (("in cache", "futures_in_cache"), ("window full", "futures_with_full_window")):
+        rows += [
+            (f"sojourn, {state}, {r['histories']} histories x {r['futures_of_each']}", f"{r['events_per_s']:,.0f}")
+            for r in found[key]
+        ]
+    for row in found["token_model_tokens_per_s"]:
+        for state, key in (("in cache", "in_cache"), ("window full", "full_window")):
+            rates = (f"{row[key] / n:,.0f} at {n}" for n in found["tokens_per_event"].values() if key in row)
+            text = ", ".join(rates)
+            if text:
+                rows.append((f"GPT-2, {state}, {row['rows']} rows", f"{text} tokens per event"))
+    return _table(("what", "events per CPU second"), rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "predictions": predictions,
     "likelihoods": likelihoods,
@@ -190,6 +210,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "ablations": ablations,
     "rates": rates,
     "prepare": prepare,
+    "sampling": sampling,
     "startup": startup,
     "tokens": tokens,
     "few-shot": few_shot,
