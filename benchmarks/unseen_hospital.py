@@ -3,7 +3,7 @@
     python benchmarks/unseen_hospital.py WORK [--seeds 0 1 2]
 
 Each seed draws other hospitals, other patients and other initial weights: it is the demo, run once per seed, but with
-four epochs and more stays at the unseen hospital. The demo's 900 test stays hold 25 to 179 events per task, so that
+more stays at the unseen hospital. The demo's 900 test stays hold 25 to 179 events per task, so that
 even the true risks miss the observed count by up to 40 %; with five times as many, expected:observed tells calibration
 from chance.
 """
@@ -18,7 +18,7 @@ from common import keep
 
 from sojourn.demo import FULL, TASKS, demo
 
-SIZE = FULL._replace(unseen_stays=5500, epochs=4, truth_stays=1400)
+SIZE = FULL._replace(unseen_stays=5500)
 
 
 def main() -> None:
