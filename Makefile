@@ -2,17 +2,24 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+USER_STAMP := $(VENV)/.installed
+STAMP      := $(VENV)/.installed-dev
+# Bytecode is compiled at the first import: compiling all of torch takes longer than the installation.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: demo test test-slow test-real check format clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(USER_STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) torch
+	$(PIP) -e .
 	touch $@
 
-demo: $(STAMP)          ## simulate a network of hospitals, pre-train, predict at an unseen one, write report.html
+$(STAMP): $(USER_STAMP)
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: $(USER_STAMP)          ## simulate a network of hospitals, pre-train, predict at an unseen one, write report.html
 	$(BIN)/sojourn demo --out demo
 
 test: $(STAMP)          ## unit and property tests, then the tests on real data (skipped with a reason where there is none)
