@@ -139,7 +139,7 @@ def _rule(by_event: set[int], by_value: dict[int, tuple[float, float]], events: 
 
 def _limits(outcome: ValueOutcome, tick: float) -> tuple[float, float] | None:
     """The smallest and the largest recorded value that the outcome counts; None where no value does."""
-    ends = [x for x in (*outcome.plausible, outcome.above, outcome.at_least, outcome.below) if x is not None]
+    ends = [x for x in (*outcome.plausible, *outcome.limits()) if x is not None]
     numbers = np.unique(np.concatenate([np.round(end / tick) + _TRIED for end in ends])).astype(np.float32)
     # Rounded in float32 as the network's values are, and judged by the definition itself.
     grid = numbers * np.float32(tick)

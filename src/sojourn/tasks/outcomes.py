@@ -1,6 +1,6 @@
 """Outcome definitions, and the target-only events `OUTCOME//<name>` that they give on a table of events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Annotated, Literal
@@ -102,13 +102,18 @@ class ValueOutcome(_Definition):
     above: float | None = None
     at_least: float | None = None
     below: float | None = None
+    at_most: float | None = None
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "ValueOutcome":
-        if sum(limit is not None for limit in (self.above, self.at_least, self.below)) != 1:
-            msg = f"outcome {self.name} must have exactly one of above, at_least, below."
+        if sum(limit is not None for limit in self.limits()) != 1:
+            msg = f"outcome {self.name} must have exactly one of above, at_least, below, at_most."
             raise ValueError(msg)
         return self
+
+    def limits(self) -> tuple[float | None, ...]:
+        """The threshold, in the place of its comparison: above, at_least, below, at_most."""
+        return self.above, self.at_least, self.below, self.at_most
 
     def roots(self) -> list[str]:
         return self.codes
@@ -122,6 +127,8 @@ class ValueOutcome(_Definition):
             crossed = value >= self.at_least
         if self.below is not None:
             crossed = value < self.below
+        if self.at_most is not None:
+            crossed = value <= self.at_most
         return events.filter(value.is_between(*self.plausible) & crossed).select(_KEYS)
 
 
@@ -262,26 +269,31 @@ def running_until(events: pl.DataFrame, outcome: StartOutcome) -> pl.DataFrame:
     )
 
 
-def codes_read(codes: Sequence[str]) -> list[str]:
+def codes_read(codes: Sequence[str], definitions: Mapping[str, Outcome] | None = None) -> list[str]:
     """Those of `codes` that `derive_outcomes` looks at; events of others may be left out of what it is given.
+
+    `definitions` are those that it is given, None for the built-in ones.
 
     Examples
     --------
     >>> codes_read(["CONCEPT//lactate", "CONCEPT//heart_rate", "OUTCOME//death"])
     ['CONCEPT//lactate', 'OUTCOME//death']
     """
-    roots = [root for outcome in outcomes().values() for root in (outcome.code, *outcome.roots())]
+    known = outcomes() if definitions is None else definitions
+    roots = [root for outcome in known.values() for root in (outcome.code, *outcome.roots())]
     return matching_codes(codes, list(dict.fromkeys(roots)))
 
 
-def derive_outcomes(events: pl.DataFrame) -> pl.DataFrame:
-    """Find the built-in outcomes in a table of events; suits `build_store(derive=...)`.
+def derive_outcomes(events: pl.DataFrame, definitions: Mapping[str, Outcome] | None = None) -> pl.DataFrame:
+    """Find outcomes in a table of events; suits `build_store(derive=...)`.
 
     Parameters
     ----------
     events
         `subject_id` i64, `time` datetime[us] (null: static, ignored), `code` (after concept mapping) and
         `numeric_value` (in the concept's unit), whole subjects, in any order.
+    definitions
+        The outcomes to find, by name; None: the built-in ones.
 
     Returns
     -------
@@ -302,7 +314,7 @@ def derive_outcomes(events: pl.DataFrame) -> pl.DataFrame:
     parts = timed.partition_by("code", as_dict=True, maintain_order=True)
     by_code = {str(code): part for (code,), part in parts.items()}
     found = []
-    for outcome in outcomes().values():
+    for outcome in (outcomes() if definitions is None else definitions).values():
         used = matching_codes(list(by_code), outcome.roots())
         if used:
             times = outcome.times(pl.concat([by_code[code] for code in used])).unique()
