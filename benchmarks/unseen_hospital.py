@@ -18,7 +18,7 @@ from common import keep
 
 from sojourn.demo import FULL, TASKS, demo
 
-SIZE = FULL._replace(unseen_stays=5500)
+SIZE = FULL._replace(unseen_stays=5500, epochs=4, truth_stays=1400)
 
 
 def main() -> None:
