@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from sojourn.errors import MissingTableError, SchemaError
+from sojourn.sources.frames import readable
 from sojourn.sources.records import as_events, quarantine
-from sojourn.sources.tables import RawTables, _readable
+from sojourn.sources.tables import RawTables
 
 TEXT = 'x,y,Name\n1,2,a\n3\n"4\n4",5,"say ""b"""\n6,7,8,9\n,10,c\n'
 
@@ -119,6 +120,6 @@ def test_what_a_reader_says_never_quotes_a_row(tmp_path: Path) -> None:
         "'secret'",
     )
     for text in said:
-        with pytest.raises(SchemaError, match=r"t\.csv must be a whole") as caught, _readable(tmp_path / "t.csv"):
+        with pytest.raises(SchemaError, match=r"t\.csv must be a whole") as caught, readable(tmp_path / "t.csv"):
             raise pa.ArrowInvalid(text)
         assert "secret" not in str(caught.value)

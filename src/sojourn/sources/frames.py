@@ -1,0 +1,167 @@
+"""Table files as streams of row-numbered frames: Parquet as it is, delimited text in any dialect and encoding."""
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from sojourn.errors import SchemaError
+
+_BLOCK_BYTES = 8 << 20
+_PARQUET_ROWS = 65_536
+
+
+class TextFormat(NamedTuple):
+    """How a delimited text file is written."""
+
+    separator: str = ","
+    """One character between the fields."""
+    encoding: str = "utf-8"
+    """Any encoding that Python knows. Bytes that are no UTF-8 become replacement characters."""
+    quote: str = '"'
+    """Character around fields that hold a separator."""
+
+
+PLAIN = TextFormat()
+"""Comma, UTF-8, double quotes: what archives publish."""
+
+
+def columns_of(path: Path, text: TextFormat = PLAIN) -> list[str]:
+    """Column names of a table file; none for an empty file."""
+    with readable(path):
+        if path.suffix.lower() == ".parquet":
+            return list(pa_parquet.read_schema(path).names)
+        opener = gzip.open if path.suffix.lower() == ".gz" else open
+        utf8 = text.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+        encoding, errors = ("utf-8-sig", "replace") if utf8 else (text.encoding, "strict")
+        with opener(path, "rt", encoding=encoding, errors=errors, newline="") as file:
+            return next(csv.reader(file, delimiter=text.separator, quotechar=text.quote), [])
+
+
+def frames_of(
+    path: Path, columns: Sequence[str], malformed: list[tuple[int, str]], text: TextFormat = PLAIN
+) -> Iterator[pl.DataFrame]:
+    """Yield a table file in frames of some ten thousand rows.
+
+    Parameters
+    ----------
+    path : a Parquet file, or delimited text, gzipped or not.
+    columns : names as the file has them.
+    malformed : rows with a wrong number of fields are appended to it as (row, text).
+    text : how the file is written, if it is text.
+
+    Returns
+    -------
+    Frames with `row` (u64, raw rows from 0) and the columns: text for delimited text (length 0 is null), else as
+    they are.
+
+    Raises
+    ------
+    SchemaError
+        If the file cannot be read (truncated, not what its name says, another encoding).
+    """
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path, list(columns))
+    return _read_csv(path, list(columns), malformed, text)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what a reader says about a damaged file into a `SchemaError` with its place."""
+    try:
+        yield
+    except (UnicodeError, LookupError) as error:
+        msg = f"{path} must be text in the encoding that was said; it is not ({type(error).__name__}). Say another one."
+        raise SchemaError(msg) from error
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        # What stands in quotes, or after a count of columns, may be a cell or a row.
+        reason = re.split(r"'|(?<=\d): ", str(error))[0].partition("\n")[0][:120].strip() or type(error).__name__
+        msg = f"{path} must be a whole, readable table; it is not ({reason}). Fetch or unpack it again."
+        raise SchemaError(msg) from error
+
+
+def _read_parquet(path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Row-numbered frames of a Parquet file; it has no malformed rows."""
+    start = 0
+    with readable(path), pa_parquet.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
+            frame = pl.DataFrame({}, height=0) if not columns else cast(pl.DataFrame, pl.from_arrow(batch))
+            numbers = pl.Series("row", np.arange(start, start + batch.num_rows, dtype=np.uint64))
+            start += batch.num_rows
+            yield pl.DataFrame([numbers, *frame.get_columns()])
+
+
+def _read_csv(
+    path: Path, columns: list[str], malformed: list[tuple[int, str]], text: TextFormat
+) -> Iterator[pl.DataFrame]:
+    """Row-numbered frames of text columns; a row with a wrong number of fields keeps its number in `malformed`."""
+
+    def set_aside(row: pa_csv.InvalidRow) -> str:
+        malformed.append((row.number - 2, row.text))  # `number` counts from 1 and includes the header
+        return "skip"
+
+    # Binary, because one wrong byte must not stop a table; whole numbers and times are parsed by the source.
+    convert = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.binary()),
+        include_columns=columns,
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    start = 0
+    with (
+        readable(path),
+        pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None) as stream,
+        pa_csv.open_csv(
+            stream,
+            read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False, encoding=text.encoding),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=text.separator, quote_char=text.quote, invalid_row_handler=set_aside, newlines_in_values=True
+            ),
+            convert_options=convert,
+        ) as reader,
+    ):
+        for batch in reader:
+            skipped = {number for number, _ in malformed}
+            numbers = _number(start, batch.num_rows, skipped)
+            start = int(numbers[-1]) + 1 if len(numbers) else start
+            fields = [_decode(column).alias(name) for name, column in zip(columns, batch.columns, strict=True)]
+            yield pl.DataFrame([pl.Series("row", numbers), *fields])
+
+
+def _number(start: int, count: int, skipped: set[int]) -> np.ndarray:
+    """The next `count` row numbers from `start` on that are not in `skipped`."""
+    numbers = np.arange(start, start + count + len(skipped), dtype=np.uint64)
+    if skipped:
+        numbers = numbers[~np.isin(numbers, np.fromiter(skipped, np.uint64))]
+    return numbers[:count]
+
+
+def _decode(column: pa.Array) -> pl.Series:
+    """Bytes to text; a byte that is no UTF-8 becomes a replacement character."""
+    try:
+        return cast(pl.Series, pl.from_arrow(column.cast(pa.large_string())))
+    except pa.ArrowInvalid:
+        values = (None if value is None else value.decode(errors="replace") for value in column.to_pylist())
+        return pl.Series(values, dtype=pl.String)
+
+
+def regroup(frames: Iterator[pl.DataFrame], batch_rows: int) -> Iterator[pl.DataFrame]:
+    """Join small frames up to about `batch_rows` rows."""
+    held: list[pl.DataFrame] = []
+    for frame in frames:
+        held.append(frame)
+        if sum(part.height for part in held) >= batch_rows:
+            yield pl.concat(held)
+            held = []
+    if held:
+        yield pl.concat(held)
