@@ -73,6 +73,17 @@ def test_what_no_single_decision_brings_about_has_no_rule() -> None:
         rule_of(["OUTCOME//sepsis"], NAMES, embedding())
 
 
+def test_a_threshold_of_a_tasks_own_has_a_rule_where_its_definition_is_given() -> None:
+    own = ValueOutcome(
+        kind="value", name="low", description="", codes=["CONCEPT//potassium"], plausible=(1, 12), at_most=3.0
+    )
+    rule = rule_of(["OUTCOME//low"], NAMES, embedding(), outcomes() | {"low": own})
+    assert rule is not None
+    assert (rule.smallest.item(), rule.largest.item()) == (pytest.approx(1.0), pytest.approx(3.0))
+    with pytest.raises(TaskError, match="brought by its source"):
+        rule_of(["OUTCOME//low"], NAMES, embedding())
+
+
 def rule_of_toy(toy: Toy, *asked: str) -> Rule:
     rule = rule_of(asked, toy.run.vocabulary.table["code"].to_list(), toy.network.events)
     assert rule is not None

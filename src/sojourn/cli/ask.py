@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson, Seed, one_of, parse_hours
-from sojourn.cli.printing import interval, print_record, print_table, say
+from sojourn.cli.printing import flow_rows, interval, print_record, print_sites, print_table, say
 
 
 def tasks(as_json: AsJson = False) -> None:
@@ -17,9 +17,9 @@ def tasks(as_json: AsJson = False) -> None:
 
     Example: [dim]sojourn tasks[/]
     """
-    from sojourn.tasks.definitions import get_task, list_tasks
+    from sojourn.tasks.definitions import list_tasks
 
-    rows = [{"task": name, "description": get_task(name).description} for name in list_tasks()]
+    rows = [{"task": name, "description": description} for name, description in list_tasks().items()]
     if as_json:
         print(json.dumps(rows))
     else:
@@ -27,7 +27,12 @@ def tasks(as_json: AsJson = False) -> None:
 
 
 def label(
-    task: Annotated[str, typer.Argument(help="Built-in task (see `sojourn tasks`) or an ACES YAML file.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="Built-in task (see `sojourn tasks`), a phrase such as 'first(lactate > 4, 24h)', or an ACES file."
+        ),
+    ],
     dataset: Annotated[Path, typer.Argument(help="MEDS data set or event store.")],
     out: Annotated[Path, typer.Argument(help="Parquet file to write, in the MEDS label schema.")],
     split: Annotated[
@@ -44,8 +49,9 @@ def label(
     from sojourn.tasks.label import label as run
 
     report = run(task, dataset, out, splits=split or None, sites=site or None, exclude_sites=exclude_site or None)
-    left = [{"step": a.step, "predictions": a.num_rows, "subjects": a.num_subjects} for a in report.attrition]
-    print_record(report, as_json, table=left)
+    print_record(report, as_json, table=flow_rows(report))
+    if not as_json:
+        print_sites(report)
 
 
 def predict(

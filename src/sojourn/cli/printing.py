@@ -6,6 +6,9 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+_MOST_SITES = 20
+"""More rows than this are no table to read."""
+
 
 def say(text: str) -> None:
     """Print a line to the error stream, where progress goes; rich's markup is read."""
@@ -71,6 +74,31 @@ def print_table(rows: Any, title: str | None = None) -> None:
         whole = console.measure(table, options=console.options.update(max_width=1000)).maximum
         console = Console(width=max(console.width, whole))
     console.print(table)
+
+
+def flow_rows(report: Any) -> list[dict[str, Any]]:
+    """One row for each step of a labelling; with stays for tasks over stays."""
+    rows = [{"step": a.step, "predictions": a.num_rows, "subjects": a.num_subjects} for a in report.attrition]
+    if not report.flow:
+        return rows
+    # A choice of subjects comes after the exclusions, and counts predictions alone.
+    stays = [(step.num_excluded, step.num_stays) for step in report.flow] + [(None, None)] * len(rows)
+    return [
+        {"step": row["step"], "excluded": out, "stays": left} | row
+        for (out, left), row in zip(stays, rows, strict=False)
+    ]
+
+
+def print_sites(report: Any) -> None:
+    """Stays left at each site after each exclusion, and how many labels another rule changes, where a task has them."""
+    steps = [f"{k}" for k in range(len(report.flow))]
+    if 1 < len(report.by_site) <= _MOST_SITES:
+        rows = [{"site": site} | dict(zip(steps, left, strict=True)) for site, left in report.by_site.items()]
+        print_table(rows, title="stays left after each step, by site")
+    elif len(report.by_site) > _MOST_SITES:
+        say(f"the stays left at each of {len(report.by_site):,} sites are in the file's metadata, as flow_by_site")
+    if report.rules:
+        print_table([{"": in_words(name), " ": count} for name, count in report.rules.items()], title="the other rule")
 
 
 def interval(lower: float, upper: float) -> str:

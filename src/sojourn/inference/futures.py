@@ -1,6 +1,6 @@
 """Sampled futures put to use: risks from the futures of many moments at once, and one patient's possible courses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from sojourn.inference.sampler import Futures, FutureSampler, SampledEvents
 from sojourn.inference.starts import Starts, starts
 from sojourn.model import Network
 from sojourn.progress import Bar
-from sojourn.tasks.outcomes import derive_outcomes, matching_codes
+from sojourn.tasks.outcomes import Outcome, derive_outcomes, matching_codes
+from sojourn.tasks.phrases import outcomes_of
 from sojourn.training.records import EventTable, RecordReader
 
 DEFAULT_SAMPLES = 64
@@ -123,12 +124,13 @@ def simulated_risk(
         msg = f"task must name outcome codes to be counted in futures; {task['name']} has none. Use a built-in task."
         raise TaskError(msg)
     horizon = task.get("horizon_hours") or _EVER_HOURS
-    rule = rule_of(codes, reader.vocabulary.table["code"].to_list(), network.events)
+    known = outcomes_of(task)
+    rule = rule_of(codes, reader.vocabulary.table["code"].to_list(), network.events, known)
     is_conditional = rule is not None and sampling.estimator == "conditional"
     risk = np.zeros((len(moments.row), sampling.num_samples))
     forbidden = rule if is_conditional else None
     for begun, first, futures in _sample(network, reader, moments, horizon, sampling, forbidden):
-        found = 1 - futures.escape if is_conditional else _hits(reader, moments, codes, rule, begun, futures)
+        found = 1 - futures.escape if is_conditional else _hits(reader, moments, codes, rule, begun, futures, known)
         found = found.reshape(len(begun.which), -1)
         risk[begun.which, first : first + found.shape[1]] = found
         if bar is not None and first + found.shape[1] == sampling.num_samples:
@@ -137,7 +139,13 @@ def simulated_risk(
 
 
 def _hits(
-    reader: RecordReader, at: Moments, codes: list[str], rule: Rule | None, begun: Starts, futures: Futures
+    reader: RecordReader,
+    at: Moments,
+    codes: list[str],
+    rule: Rule | None,
+    begun: Starts,
+    futures: Futures,
+    known: Mapping[str, Outcome],
 ) -> np.ndarray:
     """Whether each future has the outcome, shape (N,) float64."""
     hits, events = np.zeros(len(futures.escape)), futures.events
@@ -149,19 +157,23 @@ def _hits(
     for g, past in enumerate(begun.pasts):
         mine = SampledEvents(*(column[owner == g] for column in events))
         drawn = Drawn(mine, past, int(at.seconds[begun.which[g]]))
-        hits[first_times(reader, drawn, codes)["sample"].to_numpy()] = 1
+        hits[first_times(reader, drawn, codes, known)["sample"].to_numpy()] = 1
     return hits
 
 
-def first_times(reader: RecordReader, drawn: Drawn, codes: Sequence[str]) -> pl.DataFrame:
+def first_times(
+    reader: RecordReader, drawn: Drawn, codes: Sequence[str], known: Mapping[str, Outcome] | None = None
+) -> pl.DataFrame:
     """`sample, hours` of the first outcome after the moment, one row per future that has one.
+
+    `known` are the outcome definitions by name, None for the built-in ones.
 
     Raises
     ------
     TaskError
         If an outcome is one that only a source can bring.
     """
-    roots = _roots(codes)
+    roots = _roots(codes, known)
     names = reader.vocabulary.table["code"]
     used = set(matching_codes(names.to_list(), roots))
     events = to_frame(drawn.events, names).filter(pl.col("code").is_in(list(used)))
@@ -170,18 +182,18 @@ def first_times(reader: RecordReader, drawn: Drawn, codes: Sequence[str]) -> pl.
     before = before.filter(pl.col("code").is_in(list(used)))
     samples = events.select("subject_id").unique()
     whole = pl.concat([samples.join(before, how="cross").select(events.columns), events])
-    derived = pl.concat([whole, derive_outcomes(whole)])
+    derived = pl.concat([whole, derive_outcomes(whole, known)])
     now = _time(drawn.now_s)
     first = derived.filter(pl.col("code").is_in(list(codes)) & (pl.col("time") > now)).group_by("subject_id")
     hours = ((pl.col("time").min() - now).dt.total_seconds() / 3600).alias("hours")
     return first.agg(hours).rename({"subject_id": "sample"}).sort("sample")
 
 
-def _roots(codes: Sequence[str]) -> list[str]:
+def _roots(codes: Sequence[str], known: Mapping[str, Outcome] | None) -> list[str]:
     """The codes that outcomes are read from."""
     roots: list[str] = []
     for code in codes:
-        outcome = shown_outcome(code)
+        outcome = shown_outcome(code, known)
         roots += [code] if outcome is None else outcome.roots()
     return roots
 

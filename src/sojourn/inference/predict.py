@@ -155,9 +155,16 @@ def question_of(run: Run, labels: Labels) -> Question:
         raise TaskError(msg)
     missing = [code for code in codes if code not in index]
     if missing:
+        if task.get("definitions"):
+            way = (
+                "No query can ask for it: use method='simulate', fine-tune or probe the run on such labels, or train "
+                "on a store made with `sojourn build --outcomes FILE`"
+            )
+        else:
+            way = "Train on a store that holds such events"
         msg = (
-            f"task {task['name']} asks for {', '.join(missing)}, which the run has never seen. Train on a store that "
-            "holds such events; `sojourn inspect RUN` lists the outcomes that it knows."
+            f"task {task['name']} asks for {', '.join(missing)}, which the run has never seen. {way}; "
+            "`sojourn inspect RUN` lists the outcomes that it knows."
         )
         raise TaskError(msg)
     horizon = task.get("horizon_hours")

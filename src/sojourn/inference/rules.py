@@ -16,7 +16,7 @@ event literature, forced or conditional Monte Carlo.)
 Shape letters: M decisions, V codes, C codes whose values count, E codes that count by themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +73,9 @@ class Block(NamedTuple):
     """(M,) chance of lying there."""
 
 
-def rule_of(asked: Sequence[str], names: Sequence[str], events: EventEmbedding) -> Rule | None:
+def rule_of(
+    asked: Sequence[str], names: Sequence[str], events: EventEmbedding, known: Mapping[str, Outcome] | None = None
+) -> Rule | None:
     """The rule of the first of some codes, or None where no single decision makes it happen.
 
     Parameters
@@ -81,6 +83,7 @@ def rule_of(asked: Sequence[str], names: Sequence[str], events: EventEmbedding) 
     asked : codes; `OUTCOME//...` stands for its definition, any other for itself.
     names : codes of the model's vocabulary.
     events : holds the grids and scales of the codes.
+    known : outcome definitions by name; None: the built-in ones.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def rule_of(asked: Sequence[str], names: Sequence[str], events: EventEmbedding) 
     by_event: set[int] = set()
     by_value: dict[int, tuple[float, float]] = {}
     for wanted in asked:
-        outcome = shown_outcome(wanted)
+        outcome = shown_outcome(wanted, known)
         used = matching_codes(names, outcome.roots()) if outcome is not None else [wanted]
         codes = [index[name] for name in used if name in index]
         if outcome is None or isinstance(outcome, EventOutcome):
@@ -106,8 +109,10 @@ def rule_of(asked: Sequence[str], names: Sequence[str], events: EventEmbedding) 
     return _rule(by_event, {c: limits for c, limits in by_value.items() if c not in by_event}, events)
 
 
-def shown_outcome(code: str) -> Outcome | None:
+def shown_outcome(code: str, known: Mapping[str, Outcome] | None = None) -> Outcome | None:
     """The definition behind an `OUTCOME//...` code; None for any other code, which stands for itself.
+
+    `known` are the definitions by name, None for the built-in ones.
 
     Raises
     ------
@@ -116,7 +121,7 @@ def shown_outcome(code: str) -> Outcome | None:
     """
     if not code.startswith(OUTCOME_PREFIX):
         return None
-    outcome = outcomes().get(code.removeprefix(OUTCOME_PREFIX))
+    outcome = (outcomes() if known is None else known).get(code.removeprefix(OUTCOME_PREFIX))
     if outcome is None or not outcome.roots():
         msg = f"task must ask for outcomes that events show; {code} is brought by its source. Use method='query'."
         raise TaskError(msg)

@@ -6,15 +6,34 @@ import numpy as np
 import polars as pl
 
 from sojourn.tasks.definitions import Task
-from sojourn.tasks.outcomes import FOLLOW_UP_END, StartOutcome, hours, matching_codes, running_until
+from sojourn.tasks.outcomes import (
+    FOLLOW_UP_END,
+    StartOutcome,
+    derive_outcomes,
+    hours,
+    matching_codes,
+    running_until,
+)
 
-__all__ = ["ADMISSIONS", "FOLLOW_UP_START", "Attrition", "Records", "find_stays", "label_events", "needed_roots"]
+__all__ = [
+    "ADMISSIONS",
+    "FOLLOW_UP_START",
+    "STAY_ROOTS",
+    "Attrition",
+    "Records",
+    "find_stays",
+    "label_events",
+    "needed_roots",
+    "stays_of",
+]
 
 #: Where a source marks it, outcomes of a record are known from this event on.
 FOLLOW_UP_START = "OUTCOME//follow_up_start"
 ADMISSIONS = {"icu_admission": "ICU_ADMISSION", "hospital_admission": "HOSPITAL_ADMISSION"}
 _DISCHARGES = {"icu_admission": "ICU_DISCHARGE", "hospital_admission": "HOSPITAL_DISCHARGE"}
 _ENDS = ["MEDS_DEATH", "HOSPITAL_DISCHARGE"]
+#: The codes, each standing for those below it, that `stays_of` reads.
+STAY_ROOTS = (*ADMISSIONS.values(), *_DISCHARGES.values(), *_ENDS, FOLLOW_UP_START, FOLLOW_UP_END)
 _ROW = ["subject_id", "prediction_time"]
 
 
@@ -44,11 +63,8 @@ def needed_roots(task: Task) -> list[str]:
     ]
     return [
         *task.codes(),
-        *ADMISSIONS.values(),
-        *_DISCHARGES.values(),
-        *_ENDS,
-        FOLLOW_UP_START,
-        FOLLOW_UP_END,
+        *(root for outcome in task.own for root in outcome.roots()),
+        *STAY_ROOTS,
         *treatments,
     ]
 
@@ -70,6 +86,9 @@ def label_events(records: Records, task: Task) -> tuple[pl.DataFrame, list[Attri
     attrition : list[Attrition]
         Predictions and subjects left after each step, the same steps for any input.
     """
+    if task.own:
+        derived = derive_outcomes(records.events, {outcome.name: outcome for outcome in task.own})
+        records = records._replace(events=pl.concat([records.events, derived]))
     grid = _prediction_times(find_stays(records, task), task)
     steps = [_count("scheduled", grid)]
     if task.gap_hours:
@@ -85,7 +104,12 @@ def label_events(records: Records, task: Task) -> tuple[pl.DataFrame, list[Attri
 
 
 def find_stays(records: Records, task: Task) -> pl.DataFrame:
-    """The stays that predictions are anchored to.
+    """The stays that predictions are anchored to, as `stays_of` returns them."""
+    return stays_of(records, task.at.anchor)
+
+
+def stays_of(records: Records, anchor: str) -> pl.DataFrame:
+    """The stays that begin with an anchor of `Schedule`.
 
     Returns
     -------
@@ -94,7 +118,7 @@ def find_stays(records: Records, task: Task) -> pl.DataFrame:
         `known_until`, `follow_up` (last time of the record up to which outcomes are known).
     """
     extents = records.extents.with_columns(follow_up=pl.coalesce("known_until", "end"))
-    events, anchor = records.events, task.at.anchor
+    events = records.events
     ends = _times(events, _ENDS, "end_time")
     if anchor in ADMISSIONS:
         return _admissions(events, anchor, ends).join(extents.drop("start", "end"), on="subject_id", how="left")

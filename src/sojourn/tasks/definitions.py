@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sojourn.errors import TaskError
-from sojourn.tasks.outcomes import Outcome, outcomes
+from sojourn.tasks.outcomes import Outcome, ValueOutcome, outcomes
+from sojourn.tasks.stay_definitions import stay_tasks
 
 __all__ = ["Schedule", "Task", "builtin_tasks", "get_task", "list_tasks", "parse_tasks"]
 
@@ -57,6 +58,8 @@ class Task(BaseModel):
     clean_hours: float | None = Field(default=None, gt=0)
     """Predictions with the outcome in the last so many hours are left out; infinity: ever before; None: none is."""
     at: Schedule
+    own: tuple[ValueOutcome, ...] = ()
+    """Outcomes that only this task has; labelling finds them in the events."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Task":
@@ -66,7 +69,7 @@ class Task(BaseModel):
         if self.at.before == "follow_up_end" and self.horizon_hours is None:
             msg = f"task {self.name} must have a horizon to predict before follow_up_end."
             raise ValueError(msg)
-        unknown = sorted(set(self.outcomes) - set(outcomes()))
+        unknown = sorted(set(self.outcomes) - set(self._known()))
         if unknown:
             msg = f"task {self.name} must name outcomes of outcomes.yaml; got {unknown}."
             raise ValueError(msg)
@@ -74,7 +77,12 @@ class Task(BaseModel):
 
     def definitions(self) -> list[Outcome]:
         """The outcome definitions behind `outcomes`."""
-        return [outcomes()[name] for name in self.outcomes]
+        known = self._known()
+        return [known[name] for name in self.outcomes]
+
+    def _known(self) -> dict[str, Outcome]:
+        """Every outcome that the task may name."""
+        return outcomes() | {outcome.name: outcome for outcome in self.own}
 
     def codes(self) -> list[str]:
         """The codes of the outcome events."""
@@ -118,11 +126,12 @@ def list_tasks() -> dict[str, str]:
     >>> "death-24h" in list_tasks()
     True
     """
-    return {task.name: task.description for task in builtin_tasks().values()}
+    names = {task.name: task.description for task in builtin_tasks().values()}
+    return names | {task.name: task.description for task in stay_tasks().values()}
 
 
 def get_task(name: str) -> Task:
-    """The built-in task of that name.
+    """The built-in task of that name; those over ICU stays are in `sojourn.tasks.stay_definitions.stay_tasks`.
 
     Raises
     ------
@@ -130,6 +139,9 @@ def get_task(name: str) -> Task:
         If there is none; the message lists those there are.
     """
     if name not in builtin_tasks():
-        msg = f"task must be an ACES YAML file or one of {', '.join(builtin_tasks())}; got {name!r}."
+        msg = (
+            f"task must be an ACES YAML file, a phrase such as 'first(lactate > 4, 24h)' or one of "
+            f"{', '.join(list_tasks())}; got {name!r}."
+        )
         raise TaskError(msg)
     return builtin_tasks()[name]

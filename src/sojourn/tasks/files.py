@@ -16,9 +16,9 @@ from sojourn.files import atomic_file
 
 __all__ = ["Labels", "Predictions", "read_labels", "read_predictions", "write_labels", "write_predictions"]
 
-_LABEL_SCHEMA = pa.schema(
-    [("subject_id", pa.int64()), ("prediction_time", pa.timestamp("us")), ("boolean_value", pa.bool_())]
-)
+_KEY_SCHEMA = pa.schema([("subject_id", pa.int64()), ("prediction_time", pa.timestamp("us"))])
+_VALUE_TYPES = {"boolean_value": pa.bool_(), "integer_value": pa.int64(), "float_value": pa.float32()}
+_LABEL_SCHEMA = _KEY_SCHEMA.append(pa.field("boolean_value", pa.bool_()))
 _PREDICTION_SCHEMA = pa.schema(
     [
         *_LABEL_SCHEMA,
@@ -34,9 +34,14 @@ class Labels(NamedTuple):
     """A label file."""
 
     table: pl.DataFrame
-    """`subject_id, prediction_time, boolean_value`, in the order of the file."""
+    """`subject_id, prediction_time` and the label, `boolean_value` or `float_value`, in the order of the file."""
     task: dict[str, Any]
     """What is predicted: name, description, outcomes, horizon_hours, ... ; a file without it has its stem as name."""
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the labels are numbers, not yes or no."""
+        return "float_value" in self.table.columns
 
 
 class Predictions(NamedTuple):
@@ -52,21 +57,40 @@ class Predictions(NamedTuple):
 
 
 def write_labels(path: Path, table: pl.DataFrame, task: dict[str, Any]) -> None:
-    """Write a label file in the MEDS label schema, whole or not at all."""
-    arrow = LabelSchema.align(_to_arrow(table, _LABEL_SCHEMA)).select(_LABEL_SCHEMA.names)
+    """Write a label file in the MEDS label schema, with the label columns that `table` has, whole or not at all."""
+    values = [pa.field(name, kind) for name, kind in _VALUE_TYPES.items() if name in table.columns]
+    schema = pa.schema([*_KEY_SCHEMA, *values])
+    arrow = LabelSchema.align(_to_arrow(table, schema)).select(schema.names)
     _write(path, arrow, {"sojourn_task": json.dumps(task, sort_keys=True)})
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path, *, numbers: bool = False) -> Labels:
     """Read a label file, ours or another MEDS one.
+
+    Parameters
+    ----------
+    path
+        Parquet file.
+    numbers
+        Whether labels may be numbers, in `float_value`, where there is no `boolean_value`.
 
     Raises
     ------
     SchemaError
-        If the file is no parquet, lacks a column, or holds a null.
+        If the file is no parquet, lacks a column, holds a null, or holds numbers where yes or no is needed.
     """
-    table, metadata = _read(path, _LABEL_SCHEMA.names)
-    return Labels(table.select(_LABEL_SCHEMA.names), _task(metadata, path))
+    table, metadata = _read(path, _KEY_SCHEMA.names)
+    columns = list(_LABEL_SCHEMA.names)
+    if "boolean_value" not in table.columns and "float_value" in table.columns:
+        if not numbers:
+            msg = (
+                f"{path} must hold labels that are true or false; it holds numbers. `sojourn baseline lightgbm` and "
+                "`sojourn evaluate` take numbers; a model's `sojourn value` predicts those of a measurement."
+            )
+            raise SchemaError(msg)
+        columns[-1] = "float_value"
+    _check_columns(table, columns, path)
+    return Labels(table.select(columns), _task(metadata, path))
 
 
 def write_predictions(
@@ -152,6 +176,12 @@ def _read(path: Path, needed: list[str]) -> tuple[pl.DataFrame, dict[bytes, byte
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
         msg = f"{path} must be a parquet file of labels or predictions; reading it gave {type(error).__name__}."
         raise SchemaError(msg) from error
+    _check_columns(table, needed, path)
+    return table.with_columns(pl.col("prediction_time").cast(pl.Datetime("us"))), metadata
+
+
+def _check_columns(table: pl.DataFrame, needed: list[str], path: Path) -> None:
+    """Refuse a table without one of some columns, or with a null in them."""
     lacking = [name for name in needed if name not in table.columns]
     if lacking:
         msg = f"{path} must have the columns {needed}; it lacks {lacking}."
@@ -160,7 +190,6 @@ def _read(path: Path, needed: list[str]) -> tuple[pl.DataFrame, dict[bytes, byte
     if num_null:
         msg = f"{path} must have no null in {needed}; {num_null} of {table.height} rows have."
         raise SchemaError(msg)
-    return table.with_columns(pl.col("prediction_time").cast(pl.Datetime("us"))), metadata
 
 
 def _task(metadata: dict[bytes, bytes], path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Label a data set: a built-in task or an ACES file in, one MEDS label table out, with who was left out and why."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,13 @@ from sojourn.errors import TaskError
 from sojourn.events.store import EventStore
 from sojourn.tasks.cohort import Attrition, label_events, needed_roots
 from sojourn.tasks.definitions import Task, get_task
+from sojourn.tasks.exclusions import FlowStep
 from sojourn.tasks.files import write_labels
 from sojourn.tasks.outcomes import EventOutcome, matching_codes
+from sojourn.tasks.phrases import is_phrase, parse_phrase
 from sojourn.tasks.reading import codes_of, is_store, iterate_records
+from sojourn.tasks.stay_cohort import label_stay_task
+from sojourn.tasks.stay_definitions import stay_tasks
 
 __all__ = ["LabelReport", "label"]
 
@@ -30,10 +34,16 @@ class LabelReport:
     """Rows in it."""
     num_subjects: int
     """Subjects in it."""
-    num_positive: int
-    """Rows with the outcome."""
+    num_positive: int | None
+    """Rows with the outcome; None where the label is a number."""
     attrition: tuple[Attrition, ...]
     """Predictions and subjects left after each step."""
+    flow: tuple[FlowStep, ...] = ()
+    """Of a task over ICU stays: stays and subjects left after each exclusion."""
+    by_site: dict[str, list[int]] = field(default_factory=dict)
+    """Likewise: site -> stays left after each step of `flow`."""
+    rules: dict[str, int] = field(default_factory=dict)
+    """Likewise: how the labels differ from those by the task's other rule."""
 
 
 class Subset(NamedTuple):
@@ -58,13 +68,15 @@ def label(
     Parameters
     ----------
     task
-        Name of a built-in task (see `list_tasks`) or path of an ACES YAML file.
+        Name of a built-in task (see `list_tasks`), a phrase such as ``first(lactate > 4, 24h)`` (see
+        `sojourn.tasks.phrases`), or path of an ACES YAML file.
     dataset
         MEDS data set or event store; ACES files need a MEDS data set.
     out
-        Parquet file to write: `subject_id, prediction_time, boolean_value`. Its key-value metadata `sojourn_task`
-        holds, as JSON, name, description, outcome codes, horizon_hours (null: until the record or stay ends), when
-        predictions are made, and the attrition.
+        Parquet file to write: `subject_id, prediction_time, boolean_value`; `float_value` where the label is a number;
+        with `integer_value`, the label by the other rule, for tasks that have two. Its key-value metadata
+        `sojourn_task` holds, as JSON, name, description, outcome codes, horizon_hours (null: until the record or stay
+        ends), when predictions are made, and the attrition.
     splits
         Label subjects of these splits only: train, tuning, held_out. Needs an event store, as the next two do.
     sites
@@ -90,7 +102,7 @@ def label(
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
     """
-    subset = Subset(splits, sites, exclude_sites)
+    subset, cohort = Subset(splits, sites, exclude_sites), None
     chosen = None if subset == Subset() else _subjects_of(dataset, subset)
     if Path(task).suffix.lower() in {".yaml", ".yml"}:
         from sojourn.tasks.aces import label_with_aces
@@ -99,8 +111,12 @@ def label(
             msg = f"dataset must be a MEDS data set for an ACES task; got the event store {dataset}. Give its source."
             raise TaskError(msg)
         labels, attrition, described = label_with_aces(Path(task), dataset)
+    elif task in stay_tasks():
+        cohort = label_stay_task(stay_tasks()[task], dataset)
+        labels, attrition, described = cohort.labels, cohort.attrition, cohort.described
+        described |= {"flow_by_site": cohort.by_site, "rules": cohort.rules}
     else:
-        labels, attrition, described = _label_builtin(get_task(task), dataset)
+        labels, attrition, described = _label_builtin(_task_of(task), dataset)
     if chosen is not None:
         labels = labels.filter(pl.col("subject_id").is_in(chosen.implode()))
         attrition.append(Attrition(_name(subset), labels.height, labels["subject_id"].n_unique()))
@@ -111,9 +127,17 @@ def label(
         path=out,
         num_labels=labels.height,
         num_subjects=labels["subject_id"].n_unique(),
-        num_positive=int(labels["boolean_value"].sum()),
+        num_positive=int(labels["boolean_value"].sum()) if "boolean_value" in labels.columns else None,
         attrition=tuple(attrition),
+        flow=tuple(cohort.flow) if cohort else (),
+        by_site=cohort.by_site if cohort else {},
+        rules=cohort.rules if cohort else {},
     )
+
+
+def _task_of(text: str) -> Task:
+    """The built-in task of a name, or the task that a phrase describes."""
+    return parse_phrase(text) if is_phrase(text) else get_task(text)
 
 
 def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:
@@ -156,7 +180,7 @@ def _label_builtin(task: Task, dataset: Path) -> tuple[pl.DataFrame, list[Attrit
         Attrition(steps[0].step, sum(step.num_rows for step in steps), sum(step.num_subjects for step in steps))
         for steps in zip(*(steps for _, steps in parts), strict=True)
     ]
-    described = {
+    described: dict[str, Any] = {
         "name": task.name,
         "description": task.description,
         "outcomes": task.codes(),
@@ -165,6 +189,8 @@ def _label_builtin(task: Task, dataset: Path) -> tuple[pl.DataFrame, list[Attrit
         "anchor": task.at.anchor,
         "at": task.at.model_dump(mode="json"),
     }
+    if task.own:
+        described["definitions"] = [outcome.model_dump(mode="json", exclude_none=True) for outcome in task.own]
     return labels, attrition, described
 
 
