@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from sojourn.concepts import annotate_codes
+from sojourn.concepts import annotate_codes, match_codes, name_codes
 
 
 def _codes(*names: str) -> pl.DataFrame:
@@ -122,15 +122,44 @@ def test_other_sources_and_no_codes_stay_as_they_are():
 
 def test_traps_of_other_concept_tables_are_not_repeated():
     """Tube feed is no urine; alarm limits and set rates are no measurements; venous blood is no arterial blood."""
-    assert (
-        _concepts(
-            "mimic-iv",
-            "OUTPUT//227510//ml",
-            "CHART//226253//%",
-            "CHART//224688//insp/min",
-            "CHART//224689//insp/min",
-            "CHART//224027",
-            "LAB//50821//mm Hg//VEN",
-        )
-        == [None] * 6
-    )
+    assert _concepts(
+        "mimic-iv",
+        "OUTPUT//227510//ml",
+        "OUTPUT//227489//ml",
+        "CHART//226253//%",
+        "CHART//224688//insp/min",
+        "CHART//224689//insp/min",
+        "CHART//224027",
+        "LAB//50821//mm Hg//VEN",
+    ) == [
+        "tube_feed_residual",
+        "urine_irrigant_out",
+        "spo2_alarm_low",
+        "resp_rate_set",
+        "resp_rate_spontaneous",
+        None,
+        "venous_po2",
+    ]
+
+
+def test_attributes_come_with_the_concept():
+    found = match_codes(pl.Series(["LAB//50820//units//CENTRAL VENOUS", "CHART//220181//mmHg"]), "mimic-iv")
+    assert found.select("concept", "specimen", "role", "method").rows() == [
+        ("venous_ph", "central venous", "measurement", None),
+        ("map", None, "measurement", "non-invasive"),
+    ]
+
+
+def test_codes_of_no_source_mean_the_same_everywhere():
+    for source in ("omop", "fhir", "ours"):
+        row = annotate_codes(_codes("LOINC//2160-0//umol/L"), source).row(0, named=True)
+        assert row["concept"] == "creatinine"
+        assert 88.42 * row["scale"] == pytest.approx(1.0)
+
+
+def test_names_units_and_attributes_are_added_once():
+    codes = _codes("LAB//50912//mg/dL", "Z").drop("unit")
+    named = name_codes(codes, "mimic-iv")
+    assert named.columns == [*codes.columns, "concept_unit", "concept_description", "specimen", "role", "method"]
+    assert named["concept_unit"].to_list() == ["mg/dL", None]
+    assert name_codes(named, "mimic-iv").equals(named)

@@ -6,117 +6,114 @@ import polars as pl
 import pytest
 
 from sojourn.concepts import code_concepts, concept_table
+from sojourn.concepts.check import check_dictionary, check_rules
+from sojourn.concepts.registry import CodeRule, base_name, concepts
+
+FAMILIES = {
+    "LAB": "labevents",
+    "CHART": "chartevents",
+    "OUTPUT": "outputevents",
+    "INFUSION_START": "inputevents",
+    "INFUSION_END": "inputevents",
+    "PROCEDURE_START": "procedureevents",
+    "PROCEDURE_END": "procedureevents",
+}
+"""Family of a MIMIC code -> the table that its item belongs to."""
 
 
-def test_every_code_stands_for_a_concept_of_the_table():
-    names = set(concept_table()["name"])
-    used = code_concepts()["concept"].unique().to_list()
-    unknown = [name for name in used if "//".join(name.split("//")[:2]) not in names]
-    assert unknown == []
+def rules_of(source: str) -> list[tuple[int, CodeRule]]:
+    table = code_concepts().filter(pl.col("source") == source)
+    return [(line, CodeRule.model_validate(row)) for line, row in enumerate(table.iter_rows(named=True), start=2)]
 
 
-def test_concepts_are_unique_with_sane_limits():
-    concepts = concept_table()
-    assert concepts["name"].is_unique().all()
-    assert concepts.filter(pl.col("min") >= pl.col("max")).is_empty()
+@pytest.mark.parametrize("source", code_concepts()["source"].unique().sort())
+def test_every_row_fits_its_concept(source: str) -> None:
+    assert check_rules(rules_of(source), concepts()) == []
 
 
-def test_rules_are_unique_and_complete():
-    rules = code_concepts()
-    assert rules.select("source", "match", "code").is_unique().all()
-    assert rules.null_count().sum_horizontal().item() == 0
-    assert set(rules["match"]) == {"exact", "prefix", "regex"}
-    assert rules.filter(pl.col("scale") == 0).is_empty()
+def test_concepts_are_unique_and_all_are_used_or_derived() -> None:
+    names = concept_table()["name"]
+    assert names.is_unique().all()
+    used = {base_name(name) for name in code_concepts()["concept"]}
+    assert set(names) - used == {"age", "sex"}
+
+
+def test_rows_are_complete() -> None:
+    table = code_concepts()
+    needed = ("source", "match", "code", "concept", "scale", "offset", "role")
+    assert table.select(needed).null_count().sum_horizontal().item() == 0
+    labelled = table.filter(pl.col("source").is_in(["mimic-iv", "mimic-iii", "eicu", "clif"]))
+    assert labelled["label"].null_count() == 0
+    demo = table.filter(pl.col("source").is_in(["mimic-iv", "eicu"]))
+    assert demo["count"].null_count() == 0
+
+
+def test_blood_gases_have_a_specimen_and_settings_no_measured_concept() -> None:
+    table = code_concepts()
+    kinds = dict(concept_table().select("name", "kind").iter_rows())
+    for concept, specimen, role in table.select("concept", "specimen", "role").iter_rows():
+        kind = kinds[base_name(concept)]
+        assert kind != "blood gas" or specimen is not None, concept
+        assert role in ("measurement", "event") or kind == "setting", concept
+        assert not concept.startswith("venous_") or "venous" in specimen, concept
+
+
+def test_venous_and_arterial_blood_are_different_concepts() -> None:
+    table = code_concepts().filter(pl.col("concept").is_in(["ph", "pco2", "po2", "base_excess", "sao2"]))
+    assert set(table["specimen"]) <= {"arterial", "unknown"}
 
 
 @pytest.mark.real
-def test_labels_of_mimic_ids_are_those_of_its_dictionaries(sojourn_data: Path):
-    raw = sojourn_data / "mimic-iv-demo"
-    items = pl.read_csv(raw / "icu/d_items.csv.gz", infer_schema=False).select("itemid", "label", "linksto")
-    tests = pl.read_csv(raw / "hosp/d_labitems.csv.gz", infer_schema=False).select("itemid", "label")
-    known = pl.concat([items, tests.with_columns(linksto=pl.lit("labevents"))])
-    tables = {
-        "LAB": "labevents",
-        "CHART": "chartevents",
-        "OUTPUT": "outputevents",
-        "INFUSION_START": "inputevents",
-        "INFUSION_END": "inputevents",
-        "PROCEDURE_START": "procedureevents",
-        "PROCEDURE_END": "procedureevents",
+@pytest.mark.parametrize("source", ["mimic-iv", "mimic-iii"])
+def test_ids_and_labels_are_those_of_the_dictionaries_of_mimic(sojourn_data: Path, source: str) -> None:
+    """Where MIMIC-III has MIMIC-IV's ids (laboratory and MetaVision), they mean the same."""
+    items, tests = dictionaries(sojourn_data)
+    known = {"LAB": tests} | {
+        family: items.filter(pl.col("linksto") == table) for family, table in FAMILIES.items() if family != "LAB"
     }
-    rules = code_concepts().filter(pl.col("source") == "mimic-iv", ~pl.col("code").str.starts_with("OMR//"))
-    levels = pl.col("code").str.split("//").list
-    keyed = rules.with_columns(itemid=levels.get(1), linksto=levels.get(0).replace_strict(tables))
-    wrong = keyed.join(known, on=["itemid", "linksto", "label"], how="anti")
-    assert wrong["code"].to_list() == []
+    for family, dictionary in known.items():
+        rules = [(n, rule) for n, rule in rules_of(source) if rule.code.startswith(f"{family}//")]
+        if source == "mimic-iii":
+            rules = [(n, rule) for n, rule in rules if "CareVue" not in (rule.note or "")]
+        assert check_dictionary(rules, dictionary) == [], family
+        assert rules or source == "mimic-iii"
 
 
-WORDS = {
-    "albumin": "Albumin",
-    "alp": "Alkaline",
-    "alt": "Alanine",
-    "ast": "Asparate",
-    "antibiotic//start": "",
-    "bands": "Bands",
-    "base_excess": "Base Excess",
-    "bicarbonate": "Bicarbonate",
-    "bilirubin_direct": "Direct",
-    "bilirubin_total": "Bilirubin, Total",
-    "bun": "Urea",
-    "calcium": "Calcium, Total",
-    "chloride": "Chloride",
-    "ck": "Creatine Kinase (CK)",
-    "ckmb": "MB",
-    "creatinine": "Creatinine",
-    "crp": "C-Reactive",
-    "dbp": "iastolic",
-    "etco2": "EtCO2",
-    "fibrinogen": "Fibrinogen",
-    "fio2": "O",
-    "gcs_eye": "Eye",
-    "gcs_motor": "Motor",
-    "gcs_verbal": "Verbal",
-    "glucose": "Glucose",
-    "heart_rate": "Heart Rate",
-    "height": "Height",
-    "hematocrit": "Hematocrit",
-    "hemoglobin": "Hemoglobin",
-    "inr": "INR",
-    "ionized_calcium": "Free Calcium",
-    "lactate": "Lactate",
-    "lymphocytes": "Lymphocytes",
-    "magnesium": "Magnesium",
-    "map": "ean",
-    "neutrophils": "Neutrophils",
-    "noninvasive_ventilation": "Non-invasive",
-    "pco2": "pCO2",
-    "ph": "pH",
-    "phosphate": "Phosphate",
-    "platelets": "Platelet Count",
-    "po2": "pO2",
-    "potassium": "Potassium",
-    "pt": "PT",
-    "ptt": "PTT",
-    "resp_rate": "Respiratory Rate",
-    "rrt": "ialysis",
-    "sao2": "Oxygen Saturation",
-    "sbp": "ystolic",
-    "sodium": "Sodium",
-    "spo2": "saturation pulseoxymetry",
-    "temperature": "Temperature",
-    "troponin_i": "Troponin I",
-    "troponin_t": "Troponin T",
-    "urine_output": "",
-    "ventilation": "Invasive Ventilation",
-    "wbc": "W",
-    "weight": "Weight",
-}
-"""A word that a label must hold to fit its concept."""
+@pytest.mark.real
+def test_counts_are_those_of_the_demo(sojourn_data: Path) -> None:
+    """The demo has an item in the unit of the row as often as the row says; a zero says that it never has."""
+    raw = sojourn_data / "mimic-iv-demo"
+    chart = pl.scan_parquet(raw / "icu/chartevents.parquet").group_by("itemid", "valueuom").len().collect()
+    output = pl.read_csv(raw / "icu/outputevents.csv.gz", columns=["itemid", "valueuom"])
+    seen = {
+        "CHART": {(str(item), unit): n for item, unit, n in chart.iter_rows()},
+        "OUTPUT": {(str(i), u): n for i, u, n in output.group_by("itemid", "valueuom").len().iter_rows()},
+    }
+    checked = 0
+    for _, rule in rules_of("mimic-iv"):
+        family, *levels = rule.code.split("//")
+        if family in seen and rule.match == "exact":
+            unit = levels[1] if len(levels) > 1 else None
+            assert rule.count == seen[family].get((levels[0], unit), 0), rule.code
+            checked += 1
+    assert checked > 60
 
 
-def test_labels_fit_their_concepts():
-    rules = code_concepts().filter(pl.col("source") == "mimic-iv", ~pl.col("code").str.starts_with("OMR//"))
-    for code, concept, label in rules.select("code", "concept", "label").rows():
-        base = concept.split("//")[0]
-        word = WORDS.get(concept, WORDS.get(base, base.capitalize()))
-        assert word in label, (code, concept, label)
+@pytest.mark.real
+def test_laboratory_counts_and_names_of_eicu_are_those_of_the_demo(sojourn_data: Path) -> None:
+    """Rows of one test may differ in their unit, so together they are as often as the test has a number."""
+    lab = pl.read_parquet(sojourn_data / "eicu-demo/lab_SUBSET_pyhealth.parquet").drop_nulls("labresult")
+    seen = dict(lab.group_by("labname").len().iter_rows())
+    mine = [rule for _, rule in rules_of("eicu") if rule.code.startswith("LAB//")]
+    for name in {rule.label for rule in mine} - {None}:
+        total = sum(rule.count or 0 for rule in mine if rule.label == name)
+        assert 0 < total <= seen[name], name
+        assert total >= 0.9 * seen[name], name
+
+
+def dictionaries(sojourn_data: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`id`, `label` (and `linksto`) of the charted items and the laboratory tests of MIMIC-IV."""
+    raw = sojourn_data / "mimic-iv-demo"
+    items = pl.read_csv(raw / "icu/d_items.csv.gz", infer_schema=False).select("label", "linksto", id="itemid")
+    tests = pl.read_csv(raw / "hosp/d_labitems.csv.gz", infer_schema=False).select("label", id="itemid")
+    return items, tests
