@@ -8,11 +8,18 @@ from sojourn.sources.records import Source
 __all__ = ["SOURCES", "get_source"]
 
 SOURCES = {
+    "aumcdb": "aumcdb",
     "challenge-2012": "challenge_2012",
     "challenge-2019": "challenge_2019",
+    "clif": "clif",
+    "csv": "csv_mapping",
     "eicu": "eicu",
+    "fhir": "fhir",
+    "hirid": "hirid",
     "meds": "meds_copy",
     "mimic-iv": "mimic_iv",
+    "omop": "omop",
+    "sicdb": "sicdb",
     "simulator": "simulator",
 }
 """Name of each source -> its module in this room, which exports ``SOURCE`` and is imported on first use."""
