@@ -9,35 +9,82 @@ from sojourn.events.build import build_store
 from sojourn.events.fan_out import LOCAL
 from sojourn.events.meds import write_table
 from sojourn.events.records import BuildReport
+from sojourn.events.units import UNITS, UnitsReport
 from sojourn.sources.accounting import IngestReport
 from sojourn.tasks.outcomes import codes_read, derive_outcomes
 
 _CODES = Path("metadata/codes.parquet")
 
 
-def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, workers: int = 1) -> IngestReport:
-    """Turn raw tables into a MEDS data set and name the codes that mean a shared concept.
+def ingest(
+    source: str,
+    raw: Path | str,
+    out: Path,
+    *,
+    site: str | None = None,
+    workers: int = 1,
+    concepts: Path | None = None,
+    units: Path | None = None,
+) -> IngestReport:
+    """Turn raw tables into a MEDS data set, name the codes that mean a shared concept, and look at their units.
 
     Parameters and errors are those of `sojourn.sources.ingest.ingest`; the concepts come from
-    `sojourn.concepts.annotate_codes` and stand in ``metadata/codes.parquet``, the events keep their local codes.
+    `sojourn.concepts.name_codes` and stand in ``metadata/codes.parquet``, the events keep their local codes. `concepts`
+    is a file or folder of one's own tables, see `sojourn.concepts.custom.read_tables`. What
+    unit each site records a code in is decided by `sojourn.concepts.units.infer_units` and stands in
+    ``metadata/units.parquet``; `units` is its override file.
     """
     # A build need not load what only reads raw tables.
-    from sojourn.concepts import annotate_codes, concept_table
+    from sojourn.concepts import concept_table, name_codes
+    from sojourn.concepts.custom import read_tables
+    from sojourn.concepts.units import infer_units
+    from sojourn.sources import get_source
     from sojourn.sources.ingest import ingest as ingest_source
+    from sojourn.sources.records import NamingSource
 
+    own = None if concepts is None else read_tables(concepts, source=source)  # a wrong table stops it at once
+    origin = get_source(source)
+    if isinstance(origin, NamingSource):
+        origin.check_concepts(Path(raw), {*concept_table()["name"], *([] if own is None else own.concepts["name"])})
     report = ingest_source(source, raw, out, site=site, workers=workers)
     codes = pl.read_parquet(out / _CODES)
-    named = annotate_codes(codes, source).drop("concept_unit", "concept_description", strict=False)
-    about = concept_table().select(concept="name", concept_unit="unit", concept_description="description")
-    annotated = named.join(about, on="concept", how="left", maintain_order="left")
-    if not annotated.equals(codes):
+    annotated = name_codes(codes, source, own=own)
+    is_new = not annotated.equals(codes)
+    if is_new:
         write_table(annotated, out / _CODES)
+    if is_new or units is not None or not (out / UNITS).exists():
+        infer_units(out, overrides=units)
     return report
 
 
-def build(store: Path, datasets: Sequence[Path], *, workers: int = 1, cluster: str = LOCAL) -> BuildReport:
+def units(dataset: Path, *, overrides: Path | None = None) -> UnitsReport:
+    """Decide again what unit each site of a MEDS data set records each concept in.
+
+    Parameters and errors are those of `sojourn.concepts.units.infer_units`.
+    """
+    from sojourn.concepts.units import infer_units
+
+    return infer_units(dataset, overrides=overrides)
+
+
+def build(
+    store: Path,
+    datasets: Sequence[Path],
+    *,
+    workers: int = 1,
+    cluster: str = LOCAL,
+    use_concepts: bool = True,
+) -> BuildReport:
     """Build an event store from MEDS data sets, with the built-in outcomes as target-only events.
 
     Parameters and errors are those of `sojourn.events.build.build_store`.
     """
-    return build_store(store, datasets, derive=derive_outcomes, reads=codes_read, workers=workers, cluster=cluster)
+    return build_store(
+        store,
+        datasets,
+        derive=derive_outcomes,
+        reads=codes_read,
+        workers=workers,
+        cluster=cluster,
+        use_concepts=use_concepts,
+    )

@@ -28,12 +28,14 @@ def build_store(
     workers: int = 1,
     cluster: str = LOCAL,
     splits_seed: int = 0,
+    use_concepts: bool = True,
 ) -> BuildReport:
     """Build an event store from MEDS data sets.
 
-    Codes with a concept become CONCEPT//<concept> with value * scale + offset; all others are kept exactly. Births
-    are not events but the subject's `birth`; rows without a time are static facts; values that the data set flags
-    as implausible are left out of the store (their events stay). A killed build goes on where it was.
+    Codes with a concept become CONCEPT//<concept> with value * scale + offset, where the data set's table of units says
+    so with the conversion of the event's site; all others are kept exactly, and so are values whose unit could not be
+    told. Births are not events but the subject's `birth`; rows without a time are static facts; values that the data
+    set flags as implausible are left out of the store (their events stay). A killed build goes on where it was.
 
     Parameters
     ----------
@@ -54,6 +56,9 @@ def build_store(
         Where they are: `local`, `ray` or `ray:ADDRESS` (see `sojourn.events.fan_out.fan_out`).
     splits_seed : int
         Seed of `assign_splits` for subjects without a split of their own.
+    use_concepts : bool
+        False: the store keeps every local code with its recorded value. `derive` is shown the concepts all the same, so
+        both stores have the same derived events.
 
     Returns
     -------
@@ -72,13 +77,20 @@ def build_store(
         check_portable(derive, "derive")
         check_portable(reads, "reads")
         datasets = [folder.resolve() for folder in datasets]  # others may work in another folder
-    plan = make_plan(datasets, derive=derive, splits_seed=splits_seed)
+    plan = make_plan(datasets, derive=derive, splits_seed=splits_seed, use_concepts=use_concepts)
     if store.exists():
         return _already_built(store, plan)
     with atomic_folder(store, resume=True) as part:
         _keep_or_clear(part, plan)
         if not (part / MANIFEST).exists():
-            work = partial(encode_piece, part.resolve(), derive=derive, reads=reads, splits_seed=splits_seed)
+            work = partial(
+                encode_piece,
+                part.resolve(),
+                derive=derive,
+                reads=reads,
+                splits_seed=splits_seed,
+                use_concepts=use_concepts,
+            )
             with progress_bar("building the store", len(plan.pieces)) as bar:
                 for _ in fan_out(work, plan.pieces, workers=workers, cluster=cluster):
                     bar.advance()

@@ -46,7 +46,14 @@ class Derived(NamedTuple):
 
 
 def derive_events(
-    derive: Derive, events: Events, *, names: pl.Series, ids: Ints, origin: Ints, reads: Reads | None = None
+    derive: Derive,
+    events: Events,
+    *,
+    names: pl.Series,
+    ids: Ints,
+    origin: Ints,
+    reads: Reads | None = None,
+    into: pl.Series | None = None,
 ) -> Derived:
     """Call `derive` on events sorted by subject and second, and encode what it returns.
 
@@ -57,6 +64,8 @@ def derive_events(
         Which of the codes it is given `derive` looks at; events of others are not shown to it.
     names : pl.Series of str
         Local vocabulary.
+    into : pl.Series of str, optional
+        Local vocabulary that the derived codes are added to, if it is not `names`.
     ids, origin : array of int64, shape [subjects]
         Subject ids; origins in microseconds since 1970.
 
@@ -80,7 +89,8 @@ def derive_events(
     found = derive(told)
     _check(found)
     codes, new = dictionary_encode(found["code"])
-    merged = pl.concat([names, new.rename(names.name)]).unique().sort()
+    before = names if into is None else into
+    merged = pl.concat([before, new.rename(before.name)]).unique().sort()
     who = found.select("subject_id").join(
         pl.DataFrame({"subject_id": ids, "ordinal": np.arange(len(ids))}),
         on="subject_id",
@@ -96,7 +106,7 @@ def derive_events(
     if outside:
         msg = f"derive must return times from the subject's first event on; {outside} rows are before it or too late."
         raise DataError(msg)
-    place = merged.search_sorted(names).to_numpy().astype(np.uint32)
+    place = merged.search_sorted(before).to_numpy().astype(np.uint32)
     local = merged.search_sorted(new).to_numpy().astype(np.uint32)[codes]
     value = np.full(len(found), np.nan, np.float32)
     return Derived(Events(subject, seconds.astype(np.uint32), local, value), merged, place)

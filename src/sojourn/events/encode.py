@@ -14,6 +14,7 @@ from sojourn.events.count import count_codes, describe_subjects
 from sojourn.events.derive import Derive, Reads, derive_events
 from sojourn.events.rows import Accounts, Rows, read_rows
 from sojourn.events.sketch import ValueSketch, sketch_values
+from sojourn.events.units import is_marked, unmarked
 from sojourn.events.words import dictionary_encode
 
 SplitOf = Callable[[Ints], tuple[npt.NDArray[np.str_], int]]
@@ -58,21 +59,24 @@ def encode(
     split_of: SplitOf,
     derive: Derive | None = None,
     reads: Reads | None = None,
+    use_concepts: bool = True,
 ) -> Encoded:
     """Encode the rows of whole subjects.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        Columns of `rows.PIECE_SCHEMA`.
+        Columns of `rows.PIECE_SCHEMA`; codes may be marked (see `sojourn.events.units`).
     table : pl.DataFrame
-        Columns of `meds.CODES_SCHEMA`; codes that it lacks keep their name and value.
+        Columns of `meds.CODES_SCHEMA`, with a row for each marked code; codes that it lacks keep their name and value.
     split_of : callable
         Gives the split of each subject.
     derive : callable, optional
         Maps timed events (subject_id, time, code, numeric_value) to further target-only ones.
     reads : callable, optional
         The codes that `derive` looks at, if it is not all of them.
+    use_concepts : bool
+        False: codes and values stay as they are, and only `derive` is shown concepts.
 
     Raises
     ------
@@ -80,7 +84,9 @@ def encode(
         If `derive` breaks its contract.
     """
     rows, accounts = read_rows(frame, targets=table.filter("target_only")["code"])
-    mapping = _map_codes(rows.names, table)
+    meaning = _map_codes(rows.names, table)
+    mapping = meaning if use_concepts else _map_codes(rows.names, _without_concepts(table))
+    _note_units(accounts, rows, meaning)
     splits, num_assigned = split_of(rows.ids)
     accounts.notes["splits_assigned"] += num_assigned
     sketch = _sketch(rows, splits == "train")
@@ -88,7 +94,9 @@ def encode(
     static = _convert(rows.static, mapping)
     names, is_target = mapping.names, mapping.is_target
     if derive is not None:
-        more = derive_events(derive, events, names=names, ids=rows.ids, origin=rows.origin, reads=reads)
+        told = events if use_concepts else sort_moments(_convert(rows.events, meaning))
+        who = {"ids": rows.ids, "origin": rows.origin}
+        more = derive_events(derive, told, names=meaning.names, **who, reads=reads, into=names)
         accounts.notes["derived_events"] += len(more.events.code)
         events = insert_events(more.renumber(events), more.events)
         static = more.renumber(static)
@@ -116,7 +124,7 @@ def _map_codes(sources: pl.Series, table: pl.DataFrame) -> _Mapping:
         .with_columns(
             pl.col("scale").fill_null(1.0),
             pl.col("offset").fill_null(0.0),
-            code=pl.coalesce(pl.lit(grammar.CONCEPT + grammar.SEPARATOR) + pl.col("concept"), "source"),
+            code=pl.coalesce(pl.lit(grammar.CONCEPT + grammar.SEPARATOR) + pl.col("concept"), unmarked("source")),
             target_only=pl.col("target_only").fill_null(value=False) | grammar.is_outcome_expr("source"),
         )
     )
@@ -131,6 +139,23 @@ def _map_codes(sources: pl.Series, table: pl.DataFrame) -> _Mapping:
         names,
         is_target,
     )
+
+
+def _without_concepts(table: pl.DataFrame) -> pl.DataFrame:
+    """The same codes, with nothing said about what they mean."""
+    return table.with_columns(concept=pl.lit(None, pl.String), scale=pl.lit(1.0), offset=pl.lit(0.0))
+
+
+def _note_units(accounts: Accounts, rows: Rows, mapping: _Mapping) -> None:
+    """Count the values whose unit is not the one of their code."""
+    marked = mapping.table.select(mark=is_marked("source"), refused=pl.col("code") == unmarked("source"))
+    if not marked["mark"].any():
+        return
+    codes = [part.code[~np.isnan(part.value)] for part in (rows.events, rows.static)]
+    count = np.bincount(np.concatenate(codes), minlength=len(marked))
+    for name, chosen in (("values_unit_changed", ~pl.col("refused")), ("values_unit_refused", pl.col("refused"))):
+        is_chosen = marked.select(pl.col("mark") & chosen).to_series().to_numpy()
+        accounts.notes[name] += int(count[is_chosen].sum())
 
 
 def _convert(events: Events, mapping: _Mapping) -> Events:

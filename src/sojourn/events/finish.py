@@ -9,11 +9,11 @@ import numpy.typing as npt
 import polars as pl
 
 from sojourn.events import codes as grammar
-from sojourn.events import meds
 from sojourn.events.pieces import SHARDS, WORK, read_marker, read_sketch, read_table, shard_name
 from sojourn.events.plan import Plan
 from sojourn.events.records import ACCOUNTS, NOTES
 from sojourn.events.sketch import QUANTILES, ValueSketch, convert, merge_sketches, summarise
+from sojourn.events.units import describe_units, read_rules, read_units
 from sojourn.files import atomic_file, read_json, sha256, write_json
 
 _MERGED_AT_ONCE = 8
@@ -26,7 +26,7 @@ def finish(part: Path, plan: Plan) -> dict[str, Any]:
     num = len(plan.pieces)
     counts = _merge_counts(part, num)
     sources = _merge_sources(part, num)
-    about = pl.concat([meds.read_codes(folder).with_columns(dataset=pl.lit(name)) for name, folder in _folders(plan)])
+    about = pl.concat([read_rules(folder).codes.with_columns(dataset=pl.lit(name)) for name, folder in _folders(plan)])
     vocabulary = _vocabulary(counts, sources, about, _values(part, num, counts["code"], sources))
     _write_parquet(vocabulary, part / "vocabulary.parquet")
     subjects = _subjects(part, num)
@@ -34,8 +34,12 @@ def finish(part: Path, plan: Plan) -> dict[str, Any]:
     quarantine = pl.concat([read_table(part, index, "quarantine") for index in range(num)])
     _write_parquet(quarantine.select("dataset", "file", "row", "subject_id", "reason"), part / "quarantine.parquet")
     for name, folder in _folders(plan):
-        if (folder / _INGEST).exists():
-            write_json(part / "datasets" / f"{name}.json", read_json(folder / _INGEST))
+        account = read_json(folder / _INGEST) if (folder / _INGEST).exists() else {}
+        units = read_units(folder)
+        if units is not None:
+            account["units"] = describe_units(units, Path(name)).to_dict()
+        if account:
+            write_json(part / "datasets" / f"{name}.json", account)
     dtype = np.dtype(np.uint16 if len(vocabulary) < 1 << 16 else np.uint32)
     for index in range(num):
         _renumber(part, index, vocabulary["code"], dtype)
@@ -109,6 +113,10 @@ def _vocabulary(counts: pl.DataFrame, sources: pl.DataFrame, about: pl.DataFrame
     facts = sources.join(about, left_on=["dataset", "source"], right_on=["dataset", "code"], how="left").sort(
         "dataset", "source"
     )
+    # A code that stands for a concept elsewhere, or in another store, is here but itself.
+    is_concept = pl.col("code").str.starts_with(grammar.CONCEPT + grammar.SEPARATOR)
+    about_concept = ("concept", "concept_unit", "concept_description")
+    facts = facts.with_columns(pl.when(is_concept).then(name).alias(name) for name in about_concept)
     is_own = (pl.col("scale") == 1) & (pl.col("offset") == 0)
     facts = facts.group_by("code").agg(
         pl.col("concept").drop_nulls().first(),

@@ -1,7 +1,7 @@
 """What a MEDS data set, an event store or a run holds: counts and spans, never a patient's times or values."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from sojourn.events.build import report_of
 from sojourn.events.codes import BIRTH, SEPARATOR
 from sojourn.events.pieces import read_columns
 from sojourn.events.store import MANIFEST, EventStore
+from sojourn.events.units import DECISIONS, describe_units, read_units
 from sojourn.files import read_json
 
 SETTINGS, METRICS = "run.yaml", "metrics.jsonl"
@@ -53,6 +54,8 @@ class Inspection:
     """table, reason, rows: what was set aside on the way here."""
     notes: tuple[str, ...] = ()
     """Warnings of the ingestion, and what else is worth knowing."""
+    units: tuple[dict[str, str | int | float | None], ...] = ()
+    """Codes of a site that are not simply recorded in their declared unit: see `sojourn.events.units.UnitsReport`."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same content for JSON."""
@@ -71,9 +74,15 @@ class Inspection:
                 tuple((name, of["codes"], of["events"]) for name, of in self.families.items()),
             ),
             Table("set aside", ("table", "reason", "rows"), tuple(tuple(row.values()) for row in self.quarantine)),
+            Table("units", tuple(next(iter(self.units), {})), tuple(_shown(row) for row in self.units)),
             Table("notes", ("note",), tuple((note,) for note in self.notes)),
         )
         return tuple(table for table in found if table.rows)
+
+
+def _shown(row: Mapping[str, str | int | float | None]) -> tuple[str | int | float, ...]:
+    """Cells of a row; nothing for what is not known."""
+    return tuple("" if value is None else value for value in row.values())
 
 
 def inspect(path: Path) -> Inspection:
@@ -109,6 +118,7 @@ def _store(path: Path) -> Inspection:
     follow_up = store.subjects.filter(pl.col("follow_up_s").is_finite())["follow_up_s"] / 3600
     splits = store.subjects.group_by("split").len().sort("split")
     instants = int(store.subjects["num_instants"].sum())
+    accounts = [read_json(account).get("units", {}) for account in sorted((path / "datasets").rglob("*.json"))]
     return Inspection(
         path=str(path),
         kind="store",
@@ -129,6 +139,7 @@ def _store(path: Path) -> Inspection:
         span=_span((last - first).total_seconds() / 3600 if first is not None else 0.0, follow_up),
         quarantine=tuple({"table": "build", "reason": why, "rows": num} for why, num in report.quarantined.items()),
         notes=tuple(f"{name.replace('_', ' ')}: {count:,}" for name, count in report.notes.items() if count),
+        units=tuple(row for units in accounts for row in units.get("table", ())),
     )
 
 
@@ -140,6 +151,8 @@ def _meds(path: Path) -> Inspection:
     report = path / "metadata" / "ingest.json"
     ingest: dict[str, Any] = read_json(report) if report.exists() else {}
     sites = subjects.group_by("site").len().sort("site")
+    table = read_units(path)
+    units = None if table is None else describe_units(table, path)
     return Inspection(
         path=str(path),
         kind="meds",
@@ -150,6 +163,7 @@ def _meds(path: Path) -> Inspection:
             "codes": len(codes),
             "shards": len(meds.shard_paths(path)),
             **({"source": ingest["source"]} if "source" in ingest else {}),
+            **({f"codes of a site, unit {kind}": getattr(units, kind) for kind in DECISIONS} if units else {}),
         },
         sites={name: {"subjects": count} for name, count in sites.iter_rows()},
         families=_families(codes),
@@ -160,6 +174,7 @@ def _meds(path: Path) -> Inspection:
             for reason, count in sorted(entry["reasons"].items())
         ),
         notes=tuple(ingest.get("warnings", ())),
+        units=() if units is None else units.table,
     )
 
 

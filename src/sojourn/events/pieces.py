@@ -16,6 +16,7 @@ from sojourn.events.plan import Piece
 from sojourn.events.rows import PIECE_SCHEMA, QUARANTINE_SCHEMA
 from sojourn.events.sketch import ValueSketch
 from sojourn.events.splits import assign_splits
+from sojourn.events.units import mark, read_rules
 from sojourn.files import read_json, sha256, write_json
 
 WORK = "work"
@@ -73,7 +74,13 @@ def read_columns(path: Path, dataset: Path) -> list[pl.Expr]:
 
 
 def encode_piece(
-    part: Path, piece: Piece, *, derive: Derive | None, splits_seed: int, reads: Reads | None = None
+    part: Path,
+    piece: Piece,
+    *,
+    derive: Derive | None,
+    splits_seed: int,
+    reads: Reads | None = None,
+    use_concepts: bool = True,
 ) -> None:
     """Encode one piece into `part`, unless its marker says that this is done and the files are as it says."""
     folder = part / WORK / shard_name(piece.index)
@@ -87,7 +94,9 @@ def encode_piece(
     def split_of(ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.str_], int]:
         return _splits(ids, own, seed=splits_seed)
 
-    encoded = encode(read_piece(piece), meds.read_codes(piece.folder), split_of=split_of, derive=derive, reads=reads)
+    rules = read_rules(piece.folder)
+    rows = mark(read_piece(piece), rules.marks)
+    encoded = encode(rows, rules.codes, split_of=split_of, derive=derive, reads=reads, use_concepts=use_concepts)
     _write(encoded, piece, folder=folder, shard=shard)
     files = sorted(path for place in (folder, shard) for path in place.iterdir() if path.suffix in (".npy", ".parquet"))
     marker = {

@@ -13,6 +13,7 @@ from sojourn.errors import DataError, SchemaError
 from sojourn.events import meds
 from sojourn.events.arrange import first_of_run
 from sojourn.events.derive import Derive
+from sojourn.events.units import UNITS
 from sojourn.files import sha256
 
 FORMAT = 1
@@ -135,7 +136,7 @@ def pack(shards: Iterable[tuple[Path, npt.NDArray[np.int64]]]) -> Iterator[tuple
         yield tuple(spans)
 
 
-def make_plan(folders: Sequence[Path], *, derive: Derive | None, splits_seed: int) -> Plan:
+def make_plan(folders: Sequence[Path], *, derive: Derive | None, splits_seed: int, use_concepts: bool = True) -> Plan:
     """List the pieces of all data sets, check that no subject is in two places, and fingerprint the input.
 
     Raises
@@ -164,13 +165,15 @@ def make_plan(folders: Sequence[Path], *, derive: Derive | None, splits_seed: in
         "splits_seed": splits_seed,
         "derive": None if derive is None else _name(derive),
     }
+    if not use_concepts:  # not told otherwise, so that stores of earlier versions are known again
+        inputs["use_concepts"] = False
     return Plan(tuple(pieces), inputs)
 
 
 def _fingerprint(folder: Path, shards: Sequence[Path]) -> dict[str, str]:
     """SHA-256 of every file of a data set that a build reads."""
     metadata = [folder / "metadata" / name for name in ("codes.parquet", "dataset.json", "subject_splits.parquet")]
-    paths = [*shards, *(path for path in metadata if path.exists())]
+    paths = [*shards, *(path for path in (*metadata, folder / UNITS) if path.exists())]
     return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from sojourn.errors import TaskError, describe
 from sojourn.events import meds
+from sojourn.events.units import marked_shards, read_rules, unmarked
 from sojourn.tasks.cohort import Attrition
 from sojourn.tasks.outcomes import OUTCOME_PREFIX, derive_outcomes, outcomes
 from sojourn.tasks.reading import mapped_events
@@ -50,8 +51,8 @@ def label_with_aces(config: Path, dataset: Path) -> tuple[pl.DataFrame, list[Att
     if not task.label_window or not task.index_timestamp_window:
         msg = f"{config} must mark a label and an index_timestamp in its windows. See ACES's documentation."
         raise TaskError(msg)
-    table = meds.read_codes(dataset)
-    parts = [_extract(config, shard, table) for _, shard in meds.iterate_shards(dataset)]
+    table, rules = meds.read_codes(dataset), read_rules(dataset)
+    parts = [_extract(config, shard, rules.codes) for _, shard in marked_shards(dataset, rules)]
     rows = pl.concat([part for part, _ in parts])
     labels = rows.select(*_ROW, "boolean_value").unique().sort(_ROW)
     num_twice = labels.height - labels.n_unique(_ROW)
@@ -127,7 +128,7 @@ def _extract(config: Path, shard: pl.LazyFrame, table: pl.DataFrame) -> tuple[pl
 
 def _view(shard: pl.LazyFrame, table: pl.DataFrame, task: Any) -> pl.DataFrame:
     """What ACES sees of a shard: its rows, and beside them shared concepts and outcomes that a predicate names."""
-    raw = shard.with_columns(pl.col("code").cast(pl.String)).collect()
+    raw = shard.with_columns(pl.col("code").cast(pl.String)).with_columns(unmarked()).collect()
     mapped = mapped_events(shard, table)
     derived = derive_outcomes(mapped)
     added = pl.concat([mapped.filter(pl.col("code").str.starts_with("CONCEPT//")), derived])

@@ -10,6 +10,7 @@ from sojourn.errors import DataError
 from sojourn.events import meds
 from sojourn.events.codes import BIRTH, is_terminal_expr
 from sojourn.events.store import MANIFEST, EventStore
+from sojourn.events.units import marked_shards, read_rules, unmarked
 from sojourn.tasks.cohort import Records
 from sojourn.tasks.outcomes import OUTCOME_PREFIX, derive_outcomes, matching_codes
 
@@ -35,9 +36,9 @@ def iterate_records(dataset: Path, roots: Sequence[str]) -> Iterator[Records]:
         for shard in store.subjects["shard"].unique().sort():
             yield _store_records(store, shard, roots)
     else:
-        table = meds.read_codes(dataset)
-        for _, shard in meds.iterate_shards(dataset):
-            yield _meds_records(mapped_events(shard, table), table, roots)
+        rules = read_rules(dataset)
+        for _, shard in marked_shards(dataset, rules):
+            yield _meds_records(mapped_events(shard, rules.codes), rules.codes, roots)
 
 
 def codes_of(dataset: Path) -> set[str]:
@@ -73,7 +74,7 @@ def mapped_events(shard: pl.LazyFrame, table: pl.DataFrame) -> pl.DataFrame:
         )
         .join(concepts, on="code", how="left")
         .with_columns(
-            code=pl.when(is_mapped).then("CONCEPT//" + pl.col("concept")).otherwise("code"),
+            code=pl.when(is_mapped).then("CONCEPT//" + pl.col("concept")).otherwise(unmarked()),
             numeric_value=pl.when(is_mapped).then(scaled).otherwise("numeric_value"),
         )
         .select(_COLUMNS)
