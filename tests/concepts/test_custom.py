@@ -68,6 +68,24 @@ def test_every_problem_is_named_with_its_place(tmp_path: Path) -> None:
         assert place in message
 
 
+def test_a_unit_gives_the_conversion(tmp_path: Path) -> None:
+    """Of its concept, of a concept of one's own, or as another concept spells the same unit."""
+    rows = ("A,creatinine,umol/L", "B,temperature,degF", "C,procalcitonin,ng/mL", "D,procalcitonin,ug/L", "E,mch,pg")
+    own = read_tables(folder(tmp_path, concepts=CONCEPT, codes="\n".join(["code,concept,unit", *rows])), source="ours")
+    assert own.codes["scale"].to_list() == pytest.approx([0.01131, 5 / 9, 1.0, 1.0, 1.0], rel=1e-3)
+    assert own.codes["offset"].to_list() == pytest.approx([0, -160 / 9, 0, 0, 0])
+
+
+def test_a_unit_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    text = "code,concept,unit,scale\nA,creatinine,umol/L,1\nB,lactate,furlong,\nC,lactate,furlong,2\n"
+    with pytest.raises(SchemaError) as error:
+        read_tables(folder(tmp_path, codes=text), source="ours")
+    message = str(error.value)
+    assert "line 2, column unit: creatinine in umol/L needs scale 0.0113096; got scale 1." in message
+    assert "line 3, column unit: must be one of mmol/L, mg/dL, or have a scale beside it; got 'furlong'." in message
+    assert "line 4" not in message
+
+
 def test_a_missing_column_and_a_missing_source_are_named(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="must have the columns source, concept"):
         read_tables(folder(tmp_path, mine="code\nLAB//1\n"))

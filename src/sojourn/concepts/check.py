@@ -8,8 +8,9 @@ from typing import NamedTuple
 import polars as pl
 
 from sojourn.concepts.registry import MEASURED, CodeRule, Concept, base_name
+from sojourn.concepts.units.known import Unit, find_unit, units_of
 
-__all__ = ["Problem", "check_dictionary", "check_rules", "label_problem"]
+__all__ = ["Problem", "check_dictionary", "check_rules", "fill_conversion", "label_problem"]
 
 _NOT_MEASURED = re.compile(r"\b(alarms?|limit|desat|goal|target|residual|set|setting|threshold)\b", re.IGNORECASE)
 """Words of a label that say: this is what somebody chose, or what came back, and no measurement of the patient."""
@@ -54,6 +55,29 @@ def label_problem(concept: Concept, label: str | None) -> str | None:
     if concept.label_has and not re.search(concept.label_has, label, re.IGNORECASE):
         return f"the words for {concept.name} must hold {concept.label_has!r}"
     return None
+
+
+def fill_conversion(rule: CodeRule, known: Mapping[str, Concept]) -> CodeRule:
+    """Take the conversion of a row that names a unit and no scale from the table of units.
+
+    Parameters
+    ----------
+    rule : one row.
+    known : the concepts by name.
+
+    Returns
+    -------
+    CodeRule
+        The row with `scale` and `offset`; the same row where they were given, or the unit is not known.
+
+    Examples
+    --------
+    >>> row = {"source": "ours", "code": "LAB//CREA", "concept": "creatinine", "unit": "umol/L"}
+    >>> round(fill_conversion(CodeRule.model_validate(row), {}).scale, 4)
+    0.0113
+    """
+    unit = None if rule.model_fields_set & {"scale", "offset"} else _unit(rule, known)
+    return rule if unit is None else rule.model_copy(update={"scale": unit.scale, "offset": unit.offset})
 
 
 def check_rules(rules: Iterable[tuple[int, CodeRule]], known: Mapping[str, Concept]) -> list[Problem]:
@@ -123,6 +147,36 @@ def _check_rule(line: int, rule: CodeRule, known: Mapping[str, Concept]) -> Iter
     if concept.kind in MEASURED and rule.role != "measurement":
         message = f"must be measurement, since {concept.name} is measured; got {rule.role!r}. Give it another concept."
         yield Problem(line, "role", message)
+    if rule.concept == concept.name and rule.unit is not None:
+        wrong = _conversion_problem(rule, known)
+        if wrong:
+            yield Problem(line, "unit", wrong)
     wrong = label_problem(concept, rule.label)
     if wrong:
         yield Problem(line, "label", f"does not fit the concept: {wrong}. Correct the concept or the label.")
+
+
+def _conversion_problem(rule: CodeRule, known: Mapping[str, Concept]) -> str | None:
+    """Say why unit and conversion of a row contradict each other; a sign that is turned round does not."""
+    unit = _unit(rule, known)
+    if unit is not None:
+        fits = unit.is_as(abs(rule.scale), rule.offset)
+        need = f"scale {unit.scale:.6g}" + (f" and offset {unit.offset:.6g}" if unit.offset else "")
+        return None if fits else f"{rule.concept} in {rule.unit} needs {need}; got scale {rule.scale:.6g}."
+    if rule.model_fields_set & {"scale", "offset"}:
+        return None
+    others = ", ".join(other.name for other in units_of(rule.concept)) or known[rule.concept].unit or "no unit"
+    return f"must be one of {others}, or have a scale beside it; got {rule.unit!r}. Add scale (and offset)."
+
+
+def _unit(rule: CodeRule, known: Mapping[str, Concept]) -> Unit | None:
+    """The unit of a row: one of its concept's, or the concept's own unit as another concept spells it."""
+    found = find_unit(rule.concept, rule.unit)
+    concept = known.get(rule.concept)
+    if found is not None or concept is None or rule.unit is None:
+        return found
+    own = Unit(concept.unit or "", 1.0, 0.0)
+    if rule.unit in (concept.unit, concept.ucum):
+        return own
+    alike = (find_unit(other.name, rule.unit) for other in known.values() if other.unit == concept.unit)
+    return own if any(unit is not None and unit.is_as(1.0, 0.0) for unit in alike) else None

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import polars as pl
 from pydantic import BaseModel, ValidationError
 
-from sojourn.concepts.check import Problem, check_dictionary, check_rules
+from sojourn.concepts.check import Problem, check_dictionary, check_rules, fill_conversion
 from sojourn.concepts.registry import CodeRule, Concept, concepts
 from sojourn.concepts.tables import CODE_SCHEMA, CONCEPT_SCHEMA
 from sojourn.errors import SchemaError
@@ -32,7 +32,8 @@ def read_tables(place: Path, *, source: str | None = None, dictionary: Path | No
     """Read and check a user's tables.
 
     A file with a column `name` holds concepts, one with a column `code` holds codes. Only `code` and `concept` are
-    needed there; of a concept `name, kind, aggregation, description`, and `min` and `max` where it is measured.
+    needed there; of a concept `name, kind, aggregation, description`, and `min` and `max` where it is measured. A row
+    that names a unit and no scale gets the conversion of that unit.
 
     Parameters
     ----------
@@ -52,12 +53,14 @@ def read_tables(place: Path, *, source: str | None = None, dictionary: Path | No
     added: dict[str, Concept] = {}
     for path in own_concepts:
         added |= {concept.name: concept for _, concept in _rows(path, Concept, {}, problems)}
+    known = concepts() | added
     codes: list[CodeRule] = []
     for path in files:
         if path in own_concepts:
             continue
-        rules = _rows(path, CodeRule, {"source": source} if source else {}, problems)
-        found = check_rules(rules, concepts() | added)
+        rows = _rows(path, CodeRule, {"source": source} if source else {}, problems)
+        rules = [(line, fill_conversion(rule, known)) for line, rule in rows]
+        found = check_rules(rules, known)
         if dictionary is not None:
             found += check_dictionary(rules, read_dictionary(dictionary))
         problems += [_said(path, problem) for problem in found]
