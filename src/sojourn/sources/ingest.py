@@ -16,8 +16,9 @@ from sojourn.files import atomic_file, atomic_folder, read_json, sha256, write_j
 from sojourn.progress import progress_bar
 from sojourn.sources import get_source
 from sojourn.sources.accounting import IngestReport, TableCount, check_batch, count_batch, total
+from sojourn.sources.database import database_url
 from sojourn.sources.metadata import write_metadata
-from sojourn.sources.records import Source, SourceBatch
+from sojourn.sources.records import ConnectedSource, DatabaseSource, Source, SourceBatch
 from sojourn.sources.shards import ShardJob, plan, run_jobs, scatter
 
 _SMALL_BYTES = 1_000_000
@@ -32,7 +33,7 @@ class _Scattered(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, workers: int = 1) -> IngestReport:
+def ingest(source: str, raw: Path | str, out: Path, *, site: str | None = None, workers: int = 1) -> IngestReport:
     """Turn the raw tables of one source into a MEDS data set.
 
     Every raw row either becomes an event or goes to ``quarantine/`` with its reason. Memory does not grow with the
@@ -42,7 +43,8 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
     Parameters
     ----------
     source : name of the source, one of `sojourn.sources.SOURCES`.
-    raw : folder or file with the raw tables.
+    raw : folder or file with the raw tables; for ``omop`` also a SQLAlchemy URL such as
+        ``postgresql://reader@host/omop``, or a DuckDB or SQLite file. Passwords never get into reports or messages.
     out : folder to make.
     site : name of the site; None for the source's own.
     workers : processes that sort shards; each takes about 1 GB at most.
@@ -65,21 +67,39 @@ def ingest(source: str, raw: Path, out: Path, *, site: str | None = None, worker
     if workers < 1:
         msg = f"workers must be at least 1; got {workers}. Give the number of processes."
         raise ConfigError(msg)
-    origin = get_source(source)
+    origin, raw = _opened(source, raw)
     if out.exists():
-        return _stored_report(out, source, site, raw)
-    if not raw.exists():
+        return _stored_report(out, source, site, raw, origin)
+    if not isinstance(origin, ConnectedSource) and not raw.exists():
         msg = f"raw must be a folder or file; {raw} does not exist. Give the place of the raw tables."
         raise DataError(msg)
     with _unfinished(out) as part:
-        work = _open_scratch(part, {"layout": _LAYOUT, "source": source, "site": site, "raw": _fingerprint(raw)})
+        work = _open_scratch(
+            part, {"layout": _LAYOUT, "source": source, "site": site, "raw": _fingerprint(raw, origin)}
+        )
         scattered = _scatter_all(origin, raw, work, site)
-        report = replace(_gather_all(scattered, part, work, workers, source, site), raw_digest=_digest(raw))
+        report = replace(_gather_all(scattered, part, work, workers, source, site), raw_digest=_digest(raw, origin))
         write_metadata(origin, raw, part, work, report)
         origin.finish(part)
         (work / "key.json").unlink()  # from here on the scratch files are no longer whole
         shutil.rmtree(work)
     return report
+
+
+def _opened(source: str, raw: Path | str) -> tuple[Source, Path]:
+    """The source and the place to read from; of a database the place is its name without secrets."""
+    origin = get_source(source)
+    url = database_url(raw) if isinstance(origin, DatabaseSource) or isinstance(raw, str) else None
+    if url is None and isinstance(raw, str) and "://" in raw:
+        msg = "raw must be a folder, a file or a URL such as postgresql://reader@host/omop; it is none. Mend the URL."
+        raise ConfigError(msg)
+    if url is None:
+        return origin, Path(raw)
+    if not isinstance(origin, DatabaseSource):
+        msg = f"raw must be a folder or file for {source}; got a database. Sources that read one: docs/formats.md."
+        raise ConfigError(msg)
+    connected = origin.connect(url)
+    return connected, Path(connected.shown)
 
 
 @contextmanager
@@ -97,13 +117,14 @@ def _unfinished(out: Path) -> Iterator[Path]:
             raise
 
 
-def _stored_report(out: Path, source: str, site: str | None, raw: Path) -> IngestReport:
+def _stored_report(out: Path, source: str, site: str | None, raw: Path, origin: Source) -> IngestReport:
     """Report of a data set that is there already, if it is the one that was asked for."""
     stored = out / "metadata" / "ingest.json"
     if stored.exists():
         report = IngestReport.from_json(read_json(stored), already_there=True)
         # Raw tables may be deleted once they are read, and older data sets did not note them.
-        is_same_raw = report.raw_digest is None or not raw.exists() or report.raw_digest == _digest(raw)
+        is_there = isinstance(origin, ConnectedSource) or raw.exists()
+        is_same_raw = report.raw_digest is None or not is_there or report.raw_digest == _digest(raw, origin)
         if (report.source, report.site) == (source, site) and is_same_raw:
             return report
     msg = (
@@ -117,14 +138,18 @@ def _raw_files(raw: Path) -> list[Path]:
     return sorted(path for path in raw.rglob("*") if path.is_file()) if raw.is_dir() else [raw]
 
 
-def _fingerprint(raw: Path) -> str:
+def _fingerprint(raw: Path, origin: Source) -> str:
     """Digest of the names, sizes and times of the raw files: scratch files of other tables are not gone on with."""
+    if isinstance(origin, ConnectedSource):
+        return origin.fingerprint()
     files = [(path.relative_to(raw).as_posix(), path.stat()) for path in _raw_files(raw)]
     return _hash([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
 
 
-def _digest(raw: Path) -> str:
+def _digest(raw: Path, origin: Source) -> str:
     """Digest of the names and sizes of the raw files, the same for every copy; of the content of one small file."""
+    if isinstance(origin, ConnectedSource):
+        return origin.fingerprint()
     files = _raw_files(raw)
     if len(files) == 1 and files[0].stat().st_size < _SMALL_BYTES:  # a simulator's settings keep their size
         return sha256(files[0])

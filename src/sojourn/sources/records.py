@@ -1,6 +1,6 @@
 """What a source hands to the engine: batches of events, the rows that gave none, and the codes it knows."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -82,6 +82,36 @@ class SplitSource(Protocol):
 
     def splits(self, raw: Path) -> pl.DataFrame | None:
         """`subject_id` (i64) and `split` (train, tuning, held_out); subjects left out are split by their hash."""
+        ...
+
+
+@runtime_checkable
+class ConnectedSource(Source, Protocol):
+    """A source that reads one database, whatever `raw` says."""
+
+    shown: str
+    """The database as it may be shown: without a password."""
+
+    def fingerprint(self) -> str:
+        """Digest of what the database holds, so that another state of it is told apart."""
+        ...
+
+
+@runtime_checkable
+class DatabaseSource(Protocol):
+    """A source that can also read its tables from a database."""
+
+    def connect(self, url: str) -> ConnectedSource:
+        """The source for the database at `url` (see `sojourn.sources.database.database_url`)."""
+        ...
+
+
+@runtime_checkable
+class NamingSource(Protocol):
+    """A source whose user says which concepts its codes mean."""
+
+    def check_concepts(self, raw: Path, known: Collection[str]) -> None:
+        """Raise a `ConfigError` if it names a concept that is none of `known`."""
         ...
 
 

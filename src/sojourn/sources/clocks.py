@@ -1,0 +1,64 @@
+"""Times with an offset from UTC -> the clock on the wall, which is what events carry."""
+
+import polars as pl
+
+from sojourn.sources.casts import to_time
+
+_OFFSET = r"(Z|[+-]\d{2}:?\d{2}| ?UTC)$"
+
+
+def as_written(text: pl.Expr) -> pl.Expr:
+    """Times (datetime[us]) from ISO text, an offset left out: the hour that stood on the clock.
+
+    Examples
+    --------
+    >>> texts = pl.Series(["2180-05-07T17:15:00-04:00", "2180-05-07T17:15:00.5Z", "2180-05-07", "soon"])
+    >>> [str(time) for time in pl.select(as_written(texts)).to_series()]
+    ['2180-05-07 17:15:00', '2180-05-07 17:15:00.500000', '2180-05-07 00:00:00', 'None']
+    """
+    return to_time(text.cast(pl.String).str.replace(_OFFSET, ""))
+
+
+def in_zone(column: pl.Expr, zone: str | None) -> pl.Expr:
+    """Times (datetime[us]) from ISO text, brought to the clock of a time zone.
+
+    Parameters
+    ----------
+    column : text; times without an offset stay as they are.
+    zone : IANA name such as ``America/New_York``; None: UTC.
+
+    Examples
+    --------
+    >>> texts = pl.Series(["2020-07-01 16:00:00+00:00", "2020-07-01T12:00:00-04:00", "2020-07-01 12:00:00"])
+    >>> [str(time) for time in pl.select(in_zone(texts, "America/New_York")).to_series()]
+    ['2020-07-01 12:00:00', '2020-07-01 12:00:00', '2020-07-01 12:00:00']
+    """
+    text = column.cast(pl.String).str.strip_chars()
+    offset = text.str.extract(r"\d{2}:\d{2}.*?" + _OFFSET)
+    sign = pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)
+    hours = offset.str.extract(r"^[+-](\d{2})").cast(pl.Int64).fill_null(0)
+    minutes = offset.str.extract(r"(\d{2})$").cast(pl.Int64, strict=False).fill_null(0)
+    written = to_time(pl.when(offset.is_null()).then(text).otherwise(text.str.replace(_OFFSET, "")))
+    utc = written - pl.duration(minutes=sign * (hours * 60 + minutes))
+    return pl.when(offset.is_null()).then(written).otherwise(_local(utc, zone))
+
+
+def from_zoned(column: pl.Expr, zone: str | None) -> pl.Expr:
+    """Times of a column that knows its time zone, on the clock of `zone` (None: UTC)."""
+    there = column.dt.convert_time_zone(zone or "UTC").dt.replace_time_zone(None)
+    return there.cast(pl.Datetime("us"))
+
+
+def _local(utc: pl.Expr, zone: str | None) -> pl.Expr:
+    """UTC as a plain datetime, on the clock of `zone`."""
+    return from_zoned(utc.dt.replace_time_zone("UTC"), zone)
+
+
+def at_day_end(time: pl.Expr) -> pl.Expr:
+    """The last second of the day: what is known only to the day must not be told in its morning."""
+    return time.dt.truncate("1d") + pl.duration(hours=23, minutes=59, seconds=59)
+
+
+def day_ends_late(time: pl.Expr) -> pl.Expr:
+    """Midnight, which stands for a day of unknown hour, becomes the end of that day; other times stay."""
+    return pl.when(time == time.dt.truncate("1d")).then(at_day_end(time)).otherwise(time)
