@@ -1,6 +1,7 @@
 """A hospital's own tables by one YAML file: what is read, and what is said of a mistake."""
 
 import gzip
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers.raw_sources import codes_and_times, concepts_of, read_source, told
 from sojourn.errors import ConfigError, DataError, MissingTableError, SchemaError
 from sojourn.pipeline import build, ingest
 from sojourn.sources.csv_mapping import SOURCE
+from sojourn.sources.csv_mapping.draft import draft_mapping
 from sojourn.sources.csv_mapping.expressions import number
 from sojourn.sources.csv_mapping.reading import Subjects
 from sojourn.sources.identity import hashed
@@ -378,3 +380,44 @@ def test_the_example_goes_from_tables_to_labels_of_death(tmp_path: Path) -> None
     died = pl.read_csv(EXAMPLE / "stays.csv", separator=";", encoding="latin-1").filter(pl.col("outcome") == "died")
     assert 0 < labels.num_positive <= died.height
     assert labels.num_labels > 20
+
+
+# -- a draft --------------------------------------------------------------------------------------------------------
+
+
+def test_a_draft_of_the_example_can_be_read_as_it_is(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(EXAMPLE, raw)
+    (raw / "mapping.yaml").write_text(draft_mapping(raw))
+    drafted, _ = read_source(SOURCE, raw)
+    written, _ = read_source(SOURCE, EXAMPLE)
+    assert {name: batch.events.height for name, batch in drafted.items()} == {
+        name: batch.events.height for name, batch in written.items()
+    }
+
+
+def test_a_draft_looks_at_separators_encodings_and_times(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "patient_id,admitted,discharged,status\n1,03/14/2020 10:00,03/15/2020 10:00,expired\n"
+    )
+    (tmp_path / "b.tsv").write_bytes(
+        "patient_id\ttest_name\tresult\tdrawn\n1\tKönig\t1,5\t2020-01-01 10:00\n".encode("latin-1")
+    )
+    pl.DataFrame({"patient_id": [1], "t": [datetime(2020, 1, 1)], "hr": [80.0], "sbp": [120.0]}).write_parquet(
+        tmp_path / "c.parquet"
+    )
+    text = draft_mapping(tmp_path)
+    assert "ids: integer" in text
+    assert "encoding: latin-1" in text
+    assert 'time_format: ["%m/%d/%Y %H:%M"]' in text
+    assert "died: {column: status, is: [expired]}" in text
+    assert 'hr: "VITAL//hr"' in text
+    (tmp_path / "mapping.yaml").write_text(text)
+    batches, _ = read_source(SOURCE, tmp_path)
+    assert told(batches["b"]) == [(0, "LAB//König", 1.5)]
+    assert ("MEDS_DEATH", datetime(2020, 3, 15, 10)) in codes_and_times(batches["a"], 1)
+
+
+def test_there_is_nothing_to_draft_from_without_tables(tmp_path: Path) -> None:
+    with pytest.raises(MissingTableError, match="holds none"):
+        draft_mapping(tmp_path)

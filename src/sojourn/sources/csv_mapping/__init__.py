@@ -58,6 +58,10 @@ class CsvMapping:
         self._raw = raw
         return as_codes([meaning.model_dump(exclude_none=True) for meaning, _ in _meanings(load(raw))])
 
+    def tables(self, raw: Path) -> dict[str, tuple[str, ...]]:
+        """Names of the files of each table that gives events; everything that `read` refuses is refused."""
+        return {table.name: tuple(path.name for path in table.dialect.paths) for table in compile_mapping(load(raw))}
+
     def check_concepts(self, raw: Path, known: Collection[str]) -> None:
         """Refuse concepts that are none.
 

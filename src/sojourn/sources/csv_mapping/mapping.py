@@ -217,7 +217,7 @@ class Table(FileFormat):
 
 
 class CodeMeaning(_Strict):
-    """What one code means: in the concept's unit a value is ``value * scale + offset``."""
+    """What one code means, and the unit of its numbers; in the concept's unit one is ``value * scale + offset``."""
 
     code: str
     concept: str | None = None
