@@ -24,10 +24,25 @@ def fetch(
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="mimic-iv, eicu, challenge-2012, challenge-2019, meds or simulator.")],
-    raw: Annotated[Path, typer.Argument(help="Folder, archive or table of the source; for simulator a YAML file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="mimic-iv, eicu, omop, fhir, clif, hirid, aumcdb, sicdb, csv, challenge-2012, challenge-2019, meds or "
+            "simulator."
+        ),
+    ],
+    raw: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, archive or table of the source; for simulator a YAML file; for omop also the URL of a database."
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="MEDS data set to make.")],
     site: Annotated[str | None, typer.Option(help="Name of the site, instead of the source's own.")] = None,
+    concepts: Annotated[Path | None, typer.Option(help="Your own tables: a CSV file or a folder of them.")] = None,
+    units: Annotated[
+        Path | None, typer.Option(help="Units that you know: CSV or YAML with site, concept, code, unit.")
+    ] = None,
     workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +52,7 @@ def ingest(
     """
     from sojourn.pipeline import ingest as run
 
-    report = run(source, raw, out, site=site, workers=workers)
+    report = run(source, raw, out, site=site, workers=workers, concepts=concepts, units=units)
     for warning in report.warnings:
         say(f"[yellow]warning:[/] {warning}")
     if report.already_there:
@@ -49,20 +64,44 @@ def ingest(
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="MEDS data set, event store or run.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw concepts by site (rate, unit, median) to a .svg, .html or .png file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a folder holds: counts, sites, codes, time span, quarantine.
+    """Say what a folder holds: counts, sites, codes, time span, units, quarantine.
 
     Example: [dim]sojourn inspect data/mimic[/]
     """
     from sojourn.events.inspect import inspect as run
 
     found = run(path)
+    if picture is not None:
+        from sojourn.report.coverage import coverage_picture
+
+        say(f"wrote {coverage_picture(path, picture)}")
     if as_json:
         print(json.dumps(found.to_dict(), default=str))
         return
     for table in found.tables():
         print_table([dict(zip(table.columns, row, strict=True)) for row in table.rows], title=table.title)
+
+
+def units(
+    dataset: Annotated[Path, typer.Argument(help="MEDS data set.")],
+    override: Annotated[
+        Path | None, typer.Option(help="Units that you know: CSV or YAML with site, concept, code, unit.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide again what unit each site records each concept in, and print what is not simply as declared.
+
+    Example: [dim]sojourn units data/eicu --override units.csv[/]
+    """
+    from sojourn.pipeline import units as run
+
+    report = run(dataset, overrides=override)
+    print_record(report, as_json, table=list(report.table))
 
 
 def build(
@@ -72,6 +111,9 @@ def build(
     cluster: Annotated[
         str, typer.Option(help="Where the processes are: local, ray (of this machine) or ray:ADDRESS.")
     ] = "local",
+    concepts: Annotated[
+        bool, typer.Option("--concepts/--no-concepts", help="Keep every local code, for a comparison without mapping.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """MEDS data sets to one event store that training reads.
@@ -80,7 +122,7 @@ def build(
     """
     from sojourn.pipeline import build as run
 
-    report = run(store, datasets, workers=workers, cluster=cluster)
+    report = run(store, datasets, workers=workers, cluster=cluster, use_concepts=concepts)
     if report.already_built:
         say(f"{store} was there already, made from the same data sets")
     print_record(report, as_json)

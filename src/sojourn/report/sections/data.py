@@ -4,8 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+from markupsafe import Markup
+
+from sojourn.concepts.coverage import COVERAGE_SCHEMA
 from sojourn.report.artifacts import RunFolder, as_list, as_mapping, unseen_sites
-from sojourn.report.blocks import Block, Fold, Section, Table, paragraph
+from sojourn.report.blocks import Block, Figure, Fold, Section, Table, paragraph
+from sojourn.report.coverage import coverage_cells, coverage_groups
+from sojourn.report.figures.coverage import coverage_figure
 from sojourn.report.formatting import NONE, count, number, percent, significant
 from sojourn.report.sections.missing import missing
 
@@ -25,6 +31,8 @@ def data_section(run: RunFolder) -> Section:
             _datasets_table(datasets),
             *_site_blocks(datasets, unseen_sites(run)),
             *_quarantine_blocks(datasets),
+            *_unit_blocks(datasets),
+            *_coverage_blocks(as_mapping(run.data.get("coverage"))),
             *_warnings(datasets),
         ]
     if store:
@@ -119,6 +127,58 @@ def _quarantine_blocks(datasets: Sequence[Mapping[str, Any]]) -> list[Block]:
         heads = ("Table", "Data set", "Rows", "Gave events", "Set aside", "Events")
         caption = "Every table's account: rows = rows that gave events + rows set aside."
         blocks.append(Fold("Account of every raw table", (Table(caption, heads, tuple(accounts), numeric_from=2),)))
+    return blocks
+
+
+_MOST_SITES = 60
+"""More sites are a picture of their own; a page with it would weigh megabytes."""
+
+
+def _coverage_blocks(coverage: Mapping[str, Any]) -> list[Block]:
+    """Concepts by site as a picture, from the columns of `sojourn.concepts.coverage.coverage`."""
+    columns = [as_list(coverage.get(name)) for name in COVERAGE_SCHEMA]
+    if not columns[0] or len({len(column) for column in columns}) != 1:
+        return []
+    cells = coverage_cells(pl.DataFrame(dict(zip(COVERAGE_SCHEMA, columns, strict=True)), schema=COVERAGE_SCHEMA))
+    num_sites = len({cell.site for cell in cells})
+    if num_sites > _MOST_SITES:
+        text = (
+            "{} sites are too many for this page: <code>sojourn inspect STORE --picture coverage.svg</code> draws them."
+        )
+        return [paragraph(text, num_sites)]
+    figure = coverage_figure(cells, groups=coverage_groups())
+    caption = "Concepts recorded at each site: rate, unit and median. A median of fewer than five subjects is not told."
+    return [Figure(Markup(figure), caption)]
+
+
+_DECIDED = ("declared", "inferred", "mixed", "refused", "overridden")
+
+
+def _unit_blocks(datasets: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """How the unit of each code at each site was decided, and every pair where it is not simply the declared one."""
+    counts, rows = [], []
+    for dataset in datasets:
+        units = as_mapping(dataset.get("units"))
+        if not units:
+            continue
+        decided = (count(units.get(kind)) for kind in _DECIDED)
+        counts.append((_name(dataset), count(units.get("num_pairs")), *decided, count(units.get("values_refused"))))
+        for row in map(as_mapping, as_list(units.get("table"))):
+            words = (str(row.get(key) or NONE) for key in ("site", "code", "declared_unit", "unit", "decision"))
+            reason = str(row.get("reason") or NONE).replace("_", " ")
+            rows.append((*words, reason, percent(row.get("confidence")), count(row.get("num_values"))))
+    if not counts:
+        return []
+    heads = ("Data set", "Codes at a site", *(kind.capitalize() for kind in _DECIDED), "Values left out")
+    caption = (
+        "Units of the codes that stand for a shared concept: used as declared, inferred from the values, told apart "
+        "value by value, refused (kept under the local code), or set by hand."
+    )
+    blocks: list[Block] = [Table(caption, heads, tuple(counts), numeric_from=1)]
+    if rows:
+        names = ("Site", "Code", "Declared", "Used", "Decision", "Reason", "Confidence", "Values")
+        table = Table("Codes whose unit is not simply the declared one.", names, tuple(rows), numeric_from=6)
+        blocks.append(Fold(f"Units that were not simply taken as declared ({len(rows)})", (table,)))
     return blocks
 
 
