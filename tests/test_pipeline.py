@@ -7,7 +7,7 @@ import polars as pl
 
 from sojourn.tasks.outcomes import codes_read, derive_outcomes, outcomes
 
-OTHERS = ("CONCEPT//heart_rate", "LAB//1//u", "CONCEPT//lactate_ish", "HOSPITAL_DISCHARGE//ALIVE")
+OTHERS = ("CONCEPT//heart_rate", "LAB//1//u", "CONCEPT//lactate_ish", "TRANSFER//ward")
 
 
 def test_events_that_no_outcome_reads_change_none() -> None:

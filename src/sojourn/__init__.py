@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sojourn.adaptation.codes import extend as extend
     from sojourn.adaptation.embed import embed as embed
     from sojourn.adaptation.finetune import finetune as finetune
+    from sojourn.concepts.derived.dataset import derive as derive
     from sojourn.demo import demo as demo
     from sojourn.events.build import build_store as build_store
     from sojourn.events.inspect import inspect as inspect
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from sojourn.inference.values import future_value as future_value
     from sojourn.pipeline import build as build
     from sojourn.pipeline import ingest as ingest
+    from sojourn.pipeline import units as units
     from sojourn.report.evaluation import evaluate as evaluate
     from sojourn.report.html import report as report
     from sojourn.sources.fetch import fetch as fetch
     from sojourn.tasks.baseline import baseline as baseline
+    from sojourn.tasks.grid import hourly_grid as hourly_grid
     from sojourn.tasks.label import label as label
     from sojourn.training.config import PretrainConfig as PretrainConfig
     from sojourn.training.pretrain import pretrain as pretrain
@@ -46,12 +49,14 @@ _PLACES = {
     "baseline": "sojourn.tasks.baseline",
     "build": "sojourn.pipeline",
     "demo": "sojourn.demo",
+    "derive": "sojourn.concepts.derived.dataset",
     "embed": "sojourn.adaptation.embed",
     "evaluate": "sojourn.report.evaluation",
     "fetch": "sojourn.sources.fetch",
     "extend": "sojourn.adaptation.codes",
     "finetune": "sojourn.adaptation.finetune",
     "future_value": "sojourn.inference.values",
+    "hourly_grid": "sojourn.tasks.grid",
     "ingest": "sojourn.pipeline",
     "inspect": "sojourn.events.inspect",
     "label": "sojourn.tasks.label",
@@ -61,6 +66,7 @@ _PLACES = {
     "probe": "sojourn.inference.probe",
     "report": "sojourn.report.html",
     "simulate": "sojourn.inference.simulate",
+    "units": "sojourn.pipeline",
 }
 
 __all__ = [
@@ -72,12 +78,14 @@ __all__ = [
     "baseline",
     "build",
     "demo",
+    "derive",
     "embed",
     "evaluate",
     "extend",
     "fetch",
     "finetune",
     "future_value",
+    "hourly_grid",
     "ingest",
     "inspect",
     "label",
@@ -87,6 +95,7 @@ __all__ = [
     "probe",
     "report",
     "simulate",
+    "units",
 ]
 
 

@@ -14,6 +14,7 @@ from sojourn.errors import TaskError
 __all__ = [
     "FOLLOW_UP_END",
     "OUTCOME_PREFIX",
+    "DerivedOutcome",
     "EventOutcome",
     "Outcome",
     "StartOutcome",
@@ -185,8 +186,41 @@ class GivenOutcome(_Definition):
     kind: Literal["given"]
 
 
+class DerivedOutcome(_Definition):
+    """An onset that `sojourn.concepts.derived` finds with its default settings."""
+
+    kind: Literal["derived"]
+    onset: str
+    """Key of `sojourn.concepts.derived.ONSETS`."""
+
+    @model_validator(mode="after")
+    def _known(self) -> "DerivedOutcome":
+        from sojourn.concepts.derived import ONSETS
+
+        if self.onset not in ONSETS:
+            msg = f"onset of outcome {self.name} must be one of {', '.join(ONSETS)}; got {self.onset}."
+            raise ValueError(msg)
+        return self
+
+    def roots(self) -> list[str]:
+        from sojourn.concepts.derived import ONSETS
+
+        return list(ONSETS[self.onset].roots)
+
+    def evidence(self) -> list[str]:
+        from sojourn.concepts.derived import ONSETS
+
+        return list(ONSETS[self.onset].needs)
+
+    def times(self, events: pl.DataFrame) -> pl.DataFrame:
+        from sojourn.concepts.derived import derive_onsets
+
+        return derive_onsets(events, [self.onset])[self.onset]
+
+
 Outcome = Annotated[
-    EventOutcome | ValueOutcome | RiseOutcome | StartOutcome | GivenOutcome, Field(discriminator="kind")
+    EventOutcome | ValueOutcome | RiseOutcome | StartOutcome | DerivedOutcome | GivenOutcome,
+    Field(discriminator="kind"),
 ]
 
 
@@ -313,9 +347,10 @@ def derive_outcomes(events: pl.DataFrame, definitions: Mapping[str, Outcome] | N
     timed = events.select(columns).drop_nulls("time")
     parts = timed.partition_by("code", as_dict=True, maintain_order=True)
     by_code = {str(code): part for (code,), part in parts.items()}
-    found = []
-    for outcome in (outcomes() if definitions is None else definitions).values():
-        used = matching_codes(list(by_code), outcome.roots())
+    known = outcomes() if definitions is None else definitions
+    found = _derived(by_code, [outcome for outcome in known.values() if isinstance(outcome, DerivedOutcome)])
+    for outcome in known.values():
+        used = [] if isinstance(outcome, DerivedOutcome) else matching_codes(list(by_code), outcome.roots())
         if used:
             times = outcome.times(pl.concat([by_code[code] for code in used])).unique()
             found.append(times.with_columns(code=pl.lit(outcome.code)))
@@ -327,3 +362,17 @@ def derive_outcomes(events: pl.DataFrame, definitions: Mapping[str, Outcome] | N
         derived = derived.join(pl.concat(there), on=[*_KEYS, "code"], how="anti", nulls_equal=True)
     value = pl.lit(None, dtype=timed.schema["numeric_value"]).alias("numeric_value")
     return derived.with_columns(value).select(columns).sort(*_KEYS, "code")
+
+
+def _derived(by_code: Mapping[str, pl.DataFrame], wanted: Sequence[DerivedOutcome]) -> list[pl.DataFrame]:
+    """Events of derived outcomes, all found in one pass; `by_code` holds timed events."""
+    seen = [outcome for outcome in wanted if matching_codes(list(by_code), outcome.evidence())]
+    if not seen:
+        return []
+    from sojourn.concepts.derived import derive_onsets
+
+    roots = {root: None for outcome in seen for root in outcome.roots()}
+    events = pl.concat([by_code[code] for code in matching_codes(list(by_code), list(roots))])
+    found = derive_onsets(events, [outcome.onset for outcome in seen])
+    unit = events.schema["time"]
+    return [found[o.onset].select("subject_id", pl.col("time").cast(unit), code=pl.lit(o.code)) for o in seen]
