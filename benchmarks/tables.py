@@ -202,6 +202,141 @@ def sampling() -> Iterator[str]:
     return _table(("what", "events per CPU second"), rows)
 
 
+def yaib_grid() -> Iterator[str]:
+    """Cells of our hourly grid beside YAIB's, and why those differ that do."""
+    rows = []
+    for line in _results(["yaib_grid"]).get("yaib_grid", {"variables": []})["variables"]:
+        either, shares = line["cells_with_a_value_in_either"], (line["agree"], line["agree_with_their_items"])
+        cells = (f"{line['stays']:,}", f"{either:,}", *("-" if share is None else f"{share:.1%}" for share in shares))
+        parts = (f"{line[name]:,}" for name in ("differ", "only_ours", "only_theirs"))
+        reasons = [f"{code} ({count:,})" for code, count in line["codes_in_cells_that_disagree"][:3]]
+        if line["because_of_a_missing_table"]:
+            gone = " and ".join(line["tables_missing"])
+            reasons.insert(0, f"{gone} not at hand ({line['because_of_a_missing_table']:,})")
+        if line["unexplained"]:
+            reasons.append(f"not known ({line['unexplained']:,})")
+        rows.append((line["variable"], *cells, *parts, "; ".join(reasons)))
+    header = ("variable", "stays", "cells with a value", "agree", "with their items", "differ", "only ours")
+    return _table((*header, "only theirs", "why (cells)"), rows)
+
+
+def grid_rates() -> Iterator[str]:
+    """Speed and memory of the grid."""
+    found = _results(["yaib_grid"]).get("yaib_grid", {"rates": {}})["rates"]
+    rows = [
+        (name, f"{line['num_events']:,}", f"{line['events_per_cpu_s']:,}", f"{line['peak_memory_mb']} MB")
+        for name, line in sorted(found.items(), key=lambda one: int(one[1]["num_events"]))
+    ]
+    return _table(("data", "events", "events per CPU second", "peak memory"), rows)
+
+
+def yaib_tasks() -> Iterator[str]:
+    """Where YAIB's own cohorts disagree with each other."""
+    found = _results(["yaib_grid"]).get("yaib_grid", {"between_yaibs_own_tasks": {}})["between_yaibs_own_tasks"]
+    rows = [(task, *(f"{count:,}" for count in line.values())) for task, line in sorted(found.items())]
+    names = list(dict.fromkeys(name for line in found.values() for name in line))
+    return _table(("cohort", *(name.replace("_", " ") for name in names)), rows)
+
+
+def yaib_parity() -> Iterator[str]:
+    """Cohorts and labels of YAIB's five tasks, ours beside its own."""
+    rows = []
+    for data, tasks in _results(["yaib_parity"]).get("yaib_parity", {"tasks": {}})["tasks"].items():
+        for task, line in tasks.items():
+            stays, labels, other = line["stays"], line["rows"], line["corrected_rule"]
+            base = next(s["num_stays"] for s in line["flow"] if s["step"] == "age under 18")
+            agree = f"{labels['agree']:,} of {labels['both']:,}"
+            changed = f"{other['rows_that_differ']:,} of {other['rows_in_both']:,}"
+            counts = (f"{stays[side]:,}" for side in ("ours", "theirs", "both"))
+            rows.append((data, task, f"{base:,}", *counts, agree, line["stays_with_all_rows_equal"], changed))
+    header = ("made from", "task", "base", "ours", "YAIB's", "both", "labels that agree", "equal stays", "corrected")
+    return _table(header, rows)
+
+
+def units() -> Iterator[str]:
+    """Unit inference on hospitals whose units are known."""
+    rows = [
+        (
+            line["kind"],
+            f"{line['size']:,}",
+            f"{line['pairs']:,}",
+            line["wrong"],
+            f"{line['not_wrong']:.2%}",
+            line["refused"],
+        )
+        for line in _results(["unit_inference"]).get("unit_inference", {"overall": []})["overall"]
+    ]
+    header = ("hospitals", "values of a pair", "pairs", "wrong", "without a wrong conversion", "refused")
+    return _table(header, rows)
+
+
+def units_by_declaration() -> Iterator[str]:
+    """The same for concepts with several units, by what was declared."""
+    rows = [
+        (line["kind"], line["arm"], f"{line['size']:,}", f"{line['pairs']:,}", line["wrong"], line["refused"])
+        for line in _results(["unit_inference"]).get("unit_inference", {"by_arm": []})["by_arm"]
+    ]
+    return _table(("hospitals", "declared", "values of a pair", "pairs", "wrong", "refused"), rows)
+
+
+def units_taken() -> Iterator[str]:
+    """Every kind of wrong conversion: what was recorded and what it was taken for."""
+    found: dict[tuple[str, ...], int] = {}
+    for line in _results(["unit_inference"]).get("unit_inference", {"confusion": []})["confusion"]:
+        key = (line["concept"], line["truth"], line["declared"] or "nothing", line["unit"] or "-", line["decision"])
+        found[key] = found.get(key, 0) + line["len"]
+    rows = [(*key, num) for key, num in sorted(found.items(), key=lambda one: (-one[1], one[0]))]
+    return _table(("concept", "recorded in", "declared", "taken for", "decision", "pairs"), rows)
+
+
+def defects() -> Iterator[str]:
+    """What the rules of other concept tables give on the demo data, beside what ours give."""
+    found = _results(["concept_defects"]).get("concept_defects", {"rows": []})
+    rows = [(row["defect"], row["what"], f"{row['rows']:,}", row["theirs"], row["ours"]) for row in found["rows"]]
+    return _table(("no.", "concept and data", "rows", "their rule", "ours"), rows)
+
+
+def unmapped() -> Iterator[str]:
+    """AUROC by task and bits per event, with a third of the mapping hidden; means over the seeds of an arm."""
+    rows = []
+    tasks: list[str] = []
+    for line in _results(["unmapped_codes"]).get("unmapped_codes", {"summary": []})["summary"]:
+        tasks, bits = list(line["auroc"]), line["bits"]
+        parts = (f"{bits[part]:.3f}" for part in ("total", "gap", "code", "value_of_mapped", "value_of_hidden"))
+        cells = (f"{line['auroc'][task]:.3f}" for task in tasks)
+        rows.append((line["arm"], ", ".join(map(str, line["seeds"])), *cells, *parts))
+    header = ("arm", "seeds", *tasks, "bits per event", "gap", "code", "values, mapped", "values, hidden")
+    return _table(header, rows)
+
+
+def formats() -> Iterator[str]:
+    """Concepts of the MIMIC-IV demo through five formats."""
+    rows = []
+    for line in _results(["formats"]).get("formats", {"concepts": []})["concepts"]:
+        cells = []
+        for name in ("csv", "meds", "clif", "fhir"):
+            here = line[name]
+            median = "" if here["median"] is None else f"; {here['median']:.4g} ({here['q05']:.4g}-{here['q95']:.4g})"
+            cells.append(f"{here['values']:,} / {here['subjects']}{median}" if here["values"] else "")
+        agreement = line["agreement"]
+        agrees = ", ".join(name for name, found in agreement.items() if found["agrees"])
+        why = "; ".join(
+            f"{name} x {found['ratio']:.2f}: {found['reason']}"
+            for name, found in agreement.items()
+            if not found["agrees"]
+        )
+        rows.append((line["concept"], *cells, agrees, why))
+    return _table(("concept", "hosp/icu CSV", "MEDS", "CLIF", "FHIR", "agree", "others"), rows)
+
+
+def format_events() -> Iterator[str]:
+    """Stays and deaths of the MIMIC-IV demo through five formats."""
+    names = ("csv", "meds", "clif", "clif-shared", "fhir", "omop")
+    found = _results(["formats"]).get("formats", {"events": {}})["events"]
+    rows = [(kind, *(f"{line[name]:,}" for name in names)) for kind, line in found.items()]
+    return _table(("events", "hosp/icu CSV", "MEDS", "CLIF", "CLIF, shared stays", "FHIR", "OMOP"), rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "predictions": predictions,
     "likelihoods": likelihoods,
@@ -214,6 +349,17 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "startup": startup,
     "tokens": tokens,
     "few-shot": few_shot,
+    "unmapped": unmapped,
+    "defects": defects,
+    "units": units,
+    "units-by-declaration": units_by_declaration,
+    "units-taken": units_taken,
+    "yaib-grid": yaib_grid,
+    "yaib-tasks": yaib_tasks,
+    "yaib-parity": yaib_parity,
+    "grid-rates": grid_rates,
+    "formats": formats,
+    "format-events": format_events,
 }
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_the_other_rule_stands_beside_and_differences_are_counted() -> None:
     beside, counts = compare_rules(labels(rows, "yaib-aki"), labels(rows, "yaib-aki-corrected"))
     first = beside.filter(subject_id=1)
     assert first["boolean_value"].to_list() == [False] * 3 + [True] * 10
-    assert first["integer_value"].to_list() == [0, 0, *([1] * 6), None, None, None, None, None]
+    assert first["categorical_value"].to_list() == ["false"] * 2 + ["true"] * 6 + ["none"] * 5
     assert counts == {
         "rows_in_both": 8 + 8,
         "rows_that_differ": 1,  # hour 2: YAIB's begins 6 h before hour 9

@@ -156,10 +156,7 @@ def question_of(run: Run, labels: Labels) -> Question:
     missing = [code for code in codes if code not in index]
     if missing:
         if task.get("definitions"):
-            way = (
-                "No query can ask for it: use method='simulate', fine-tune or probe the run on such labels, or train "
-                "on a store made with `sojourn build --outcomes FILE`"
-            )
+            way = "No query can ask for it: use method='simulate', or fine-tune or probe the run on such labels"
         else:
             way = "Train on a store that holds such events"
         msg = (

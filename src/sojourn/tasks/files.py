@@ -17,7 +17,7 @@ from sojourn.files import atomic_file
 __all__ = ["Labels", "Predictions", "read_labels", "read_predictions", "write_labels", "write_predictions"]
 
 _KEY_SCHEMA = pa.schema([("subject_id", pa.int64()), ("prediction_time", pa.timestamp("us"))])
-_VALUE_TYPES = {"boolean_value": pa.bool_(), "integer_value": pa.int64(), "float_value": pa.float32()}
+_VALUE_TYPES = {"boolean_value": pa.bool_(), "float_value": pa.float32(), "categorical_value": pa.string()}
 _LABEL_SCHEMA = _KEY_SCHEMA.append(pa.field("boolean_value", pa.bool_()))
 _PREDICTION_SCHEMA = pa.schema(
     [
@@ -84,8 +84,9 @@ def read_labels(path: Path, *, numbers: bool = False) -> Labels:
     if "boolean_value" not in table.columns and "float_value" in table.columns:
         if not numbers:
             msg = (
-                f"{path} must hold labels that are true or false; it holds numbers. `sojourn baseline lightgbm` and "
-                "`sojourn evaluate` take numbers; a model's `sojourn value` predicts those of a measurement."
+                f"{path} must hold labels that are true or false; it holds numbers, which no command learns or "
+                "predicts yet. `sojourn value` says what a later measurement would show; a phrase such as "
+                "'first(creatinine > 2, 24h)' makes a yes/no question of a number."
             )
             raise SchemaError(msg)
         columns[-1] = "float_value"

@@ -74,7 +74,7 @@ def label(
         MEDS data set or event store; ACES files need a MEDS data set.
     out
         Parquet file to write: `subject_id, prediction_time, boolean_value`; `float_value` where the label is a number;
-        with `integer_value`, the label by the other rule, for tasks that have two. Its key-value metadata
+        with `categorical_value`, the yes/no label by the other rule, for tasks that have two. Its key-value metadata
         `sojourn_task` holds, as JSON, name, description, outcome codes, horizon_hours (null: until the record or stay
         ends), when predictions are made, and the attrition.
     splits

@@ -24,7 +24,7 @@ class StayCohort:
     """The labels of a task over ICU stays, and where they come from."""
 
     labels: pl.DataFrame
-    """`subject_id, prediction_time`, the label, and `integer_value` for the other rule's yes/no label."""
+    """`subject_id, prediction_time`, the label, and `categorical_value` for the other rule's yes/no label."""
     attrition: list[Attrition]
     """Predictions and subjects left after each step."""
     flow: list[FlowStep]

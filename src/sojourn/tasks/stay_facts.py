@@ -44,8 +44,9 @@ def roots_of(task: StayTask) -> list[str]:
 def stay_facts(records: Records, people: pl.DataFrame, task: StayTask) -> pl.DataFrame:
     """Describe each ICU stay of some subjects.
 
-    A stay sees its subject's events from the hospital admission on, or from the record's start, up to its end; hours
-    count from ICU admission, and hour h is the time from h to just before h + 1.
+    A stay sees its subject's events from the last hospital discharge on, or from the record's start, up to its end: the
+    emergency department, which many sources have before the hospital admission, is part of it. Hours count from ICU
+    admission, and hour h is the time from h to just before h + 1.
 
     Parameters
     ----------
@@ -91,12 +92,12 @@ def stay_facts(records: Records, people: pl.DataFrame, task: StayTask) -> pl.Dat
 
 
 def _stays(records: Records) -> pl.DataFrame:
-    """`subject_id, anchor, stay_end, since`, sorted; `since` is the hospital admission, or the record's start."""
+    """`subject_id, anchor, stay_end, since`, sorted; `since` is the last hospital discharge, or the record's start."""
     stays = stays_of(records, "icu_admission").sort(_STAY).select(*_STAY, "stay_end")
     stays = _ends_before_starts(stays, records.events)
-    admitted = _times(records.events, [ADMISSIONS["hospital_admission"]], "since")
+    gone = _times(records.events, ["HOSPITAL_DISCHARGE"], "since")
     stays = stays.sort("anchor").join_asof(
-        admitted, left_on="anchor", right_on="since", by="subject_id", check_sortedness=False, coalesce=False
+        gone, left_on="anchor", right_on="since", by="subject_id", check_sortedness=False, coalesce=False
     )
     starts = records.extents.select("subject_id", "start")
     stays = stays.join(starts, on="subject_id", how="left").with_columns(since=pl.coalesce("since", "start"))

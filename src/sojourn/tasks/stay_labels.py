@@ -80,8 +80,8 @@ def compare_rules(labels: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFr
     Returns
     -------
     beside : polars.DataFrame
-        The labels; yes/no ones with `integer_value`, the other rule's label as 0 or 1, null where it has no such row.
-        (The MEDS label schema knows no further columns.)
+        The labels; yes/no ones with `categorical_value`, the other rule's label as ``true`` or ``false``, ``none``
+        where it has no such row. (The MEDS label schema knows no further columns, and no null in this one.)
     counts : dict[str, int]
         `rows_in_both`, `rows_that_differ` among them, `rows_of_this_only`, `rows_of_other_only`, and
         `subjects_that_differ`: those with a differing label in a row of both, or a row of one only.
@@ -99,6 +99,7 @@ def compare_rules(labels: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFr
         "subjects_that_differ": marked.filter(any_change)["subject_id"].n_unique(),
     }
     if column == "boolean_value":
-        beside = marked.filter(has_this).with_columns(integer_value=pl.col("_other").cast(pl.Int64))
-        return beside.select(*_ROW, column, "integer_value").sort(_ROW), counts
+        said = pl.col("_other").cast(pl.String).fill_null("none")
+        beside = marked.filter(has_this).with_columns(categorical_value=said)
+        return beside.select(*_ROW, column, "categorical_value").sort(_ROW), counts
     return labels, counts
