@@ -337,6 +337,18 @@ def format_events() -> Iterator[str]:
     return _table(("events", "hosp/icu CSV", "MEDS", "CLIF", "CLIF, shared stays", "FHIR", "OMOP"), rows)
 
 
+def derived_rates() -> Iterator[str]:
+    """Derived events: speed and memory on the demo data as they are and several times over."""
+    rows = []
+    for found in _results(("derived_rate",)).values():
+        for name, parts in found["results"].items():
+            for part, what in parts.items():
+                memory = f"{what['peak_memory_mb']:,}" if "peak_memory_mb" in what else "-"
+                rate = f"{what['events_per_cpu_s']:,}"
+                rows.append((name, part, f"{what['num_events']:,}", what["cpu_s"], rate, memory))
+    return _table(("data", "what", "events", "CPU s", "events per CPU second", "peak MB"), rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "predictions": predictions,
     "likelihoods": likelihoods,
@@ -360,6 +372,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "grid-rates": grid_rates,
     "formats": formats,
     "format-events": format_events,
+    "derived": derived_rates,
 }
 
 if __name__ == "__main__":
