@@ -129,3 +129,14 @@ def test_a_file_that_aces_cannot_read_is_refused(
 def test_a_missing_file_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="missing"):
         label(str(tmp_path / "none.yaml"), dataset, tmp_path / "l.parquet")
+
+
+def test_a_derived_onset_can_be_a_predicate(write_meds: WriteMeds, tmp_path: Path) -> None:
+    rows: list[Row] = [(1, 0, "ICU_ADMISSION//A"), (1, 5, "CONCEPT//creatinine", 1.0)]
+    rows += [(1, 40, "CONCEPT//creatinine", 2.5), (1, 60, "ICU_DISCHARGE//X"), (1, 60, "HOSPITAL_DISCHARGE//ALIVE")]
+    path = write_task(tmp_path, end="start + 24h", outcome="injury")
+    path.write_text(path.read_text().replace("trigger:", "  injury: {code: OUTCOME//aki_kdigo}\ntrigger:", 1))
+    label(str(path), write_meds(rows), tmp_path / "l.parquet")
+    found = read_labels(tmp_path / "l.parquet")
+    assert found.table.rows() == [(1, at(24), True)]
+    assert found.task["outcomes"] == ["OUTCOME//aki_kdigo"]
