@@ -80,7 +80,7 @@ class OtherDecoder(Network):
         chosen = self.code_head.chosen(
             torch.cat([u, u_end]),
             torch.cat([site[found.position], site[found.instant]]),
-            self.events.code.weight,
+            self.events.codes(),
             torch.cat([torch.where(found.rank == 0, -1, shifted), found.code[found.last]]),
             torch.cat([found.code, torch.full_like(found.instant, len(self.code_head.bias) - 1)]),
         )

@@ -13,8 +13,10 @@ from sojourn.errors import ConfigError, RunError
 from sojourn.events.store import EventStore
 from sojourn.inference.likelihood import likelihood
 from sojourn.inference.predict import predict
+from sojourn.model import Network
 from sojourn.tasks.files import read_predictions
-from sojourn.training.run import Run
+from sojourn.training.config import PretrainConfig
+from sojourn.training.run import Run, code_table, save_settings, save_tensors, words_of
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,41 @@ def test_what_cannot_be_done_is_said(toy_run: Path, toy_store: Path, tmp_path: P
         extend(toy_run, toy_store, tmp_path / "run", sites=["north"])
     assert LACTATE in Run(toy_run).vocabulary.index or "CONCEPT//lactate" in Run(toy_run).vocabulary.index
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def words_run(toy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run like the toy run whose network reads words; its weights are random."""
+    base, path = Run(toy_run), tmp_path_factory.mktemp("words") / "run"
+    model = {**base.settings["config"]["model"], "num_word_features": 32}
+    settings = {**base.settings, "config": {**base.settings["config"], "model": model}}
+    hazard = base.network().first_head.log_base
+    codes = code_table(base.vocabulary, hazard, words_of(base.vocabulary, 32))
+    torch.manual_seed(1)
+    network = Network(PretrainConfig.model_validate(settings["config"]).network(), codes, len(base.sites))
+    torch.nn.init.normal_(network.events.code.weight)
+    path.mkdir()
+    base.vocabulary.save(path / "vocabulary.parquet")
+    save_settings(path, settings)
+    save_tensors(path / "model.safetensors", network.state_dict())
+    return path
+
+
+def test_a_network_that_reads_words_knows_a_new_code_by_them_alone(
+    words_run: Path, toy_store: Path, tmp_path: Path
+) -> None:
+    found = extend(words_run, toy_store, tmp_path / "run", sites=["west"])
+    assert found.num_codes == 1
+    run, before = Run(tmp_path / "run"), Run(words_run)
+    events, index = run.network().events, run.vocabulary.index[LOCAL_CODE]
+    assert events.say is not None
+    assert (events.code.weight[index] == 0).all()
+    assert (events.gate.weight[index] == 0).all()
+    said = events.say(events.words[index])[:16]
+    torch.testing.assert_close(events.codes()[index], said)
+    assert events.words[index].norm() > 0.1
+    torch.testing.assert_close(events.words, words_of(run.vocabulary, 32))  # nothing is stored that words do not give
+    place = torch.tensor([run.vocabulary.index[code] for code in before.vocabulary.table["code"]])
+    assert torch.equal(events.codes()[place], before.network().events.codes())
+    lines = likelihood(tmp_path / "run", toy_store)
+    assert all(np.isfinite(line.bits_per_event) for line in lines)

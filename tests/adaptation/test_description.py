@@ -4,20 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sojourn.adaptation.description import text_features, transfer, words
+from sojourn.adaptation.description import LEAST_LIKENESS, Floats, alike
+from sojourn.training.code_words import word_features
 
-
-def test_words_leave_out_numbers_that_only_identify() -> None:
-    table = pl.DataFrame(
-        {
-            "code": ["LAB//50813//mmol/L", "INFUSION_START//H6-4044//mL", "CARE//Heart failure"],
-            "description": ["Lactate", "Crystalloid bolus", None],
-            "unit": ["mmol/L", None, None],
-        }
-    )
-    assert words(table)[0] == "lab mmol/l lactate mmol/l"
-    assert "4044" not in words(table)[1]
-    assert words(table)[2] == "care heart failure"
+WHAT = ["lactate", "sodium"]
 
 
 @pytest.fixture(scope="module")
@@ -26,42 +16,43 @@ def texts() -> list[str]:
     return [f"{kind} {part}" for kind in ("lab", "chart", "monitor") for part in parts]
 
 
-def test_like_words_lie_close_together(texts: list[str]) -> None:
-    known, new = text_features(texts, ["bedside lactate", "potassium in serum"])
-    likeness = (new / np.linalg.norm(new, axis=1, keepdims=True)) @ (
-        known / np.linalg.norm(known, axis=1, keepdims=True)
-    ).T
-    assert texts[int(likeness[0].argmax())].endswith("lactate")
-    assert texts[int(likeness[1].argmax())].endswith("potassium")
+def features(texts: list[str], *new: str) -> tuple[Floats, Floats]:
+    """Of known texts, and of new ones."""
+    table = pl.DataFrame({"code": [f"X//{text}" for text in (*texts, *new)]})
+    table = table.with_columns(description=pl.lit(None, pl.String), unit=pl.lit(None, pl.String))
+    both = word_features(table, [True] * len(texts) + [False] * len(new), 128).astype(np.float64)
+    return both[: len(texts)], both[len(texts) :]
 
 
-def test_rows_that_words_explain_are_found_again_for_codes_left_out(texts: list[str]) -> None:
-    rng = np.random.default_rng(0)
-    known, new = text_features(texts, ["ward lactate", "ward sodium"])
-    truth = rng.normal(size=(known.shape[1], 4))
-    prior = np.full((2, 4), 7.0)
-    count = np.full(len(known), 10_000)
-    found = transfer(known, new, known @ truth, count, prior)
-    assert found.gain > 0.4
-    error = np.abs(found.rows - prior - new @ truth).mean()
-    assert error < 0.5 * np.abs(new @ truth).mean()
+def test_a_row_is_that_of_the_code_that_is_called_the_same(texts: list[str]) -> None:
+    known, new = features(texts, "ward lactate", "ward sodium")
+    truth = np.random.default_rng(0).normal(size=(len(texts), 4))
+    found = alike(known, new, np.full(len(texts), 10_000))
+    kinds = [np.mean([truth[i] for i, text in enumerate(texts) if text.endswith(what)], axis=0) for what in WHAT]
+    np.testing.assert_allclose(found.rows(truth, np.full((2, 4), 7.0)), kinds, atol=1.0)
+    nearest = [texts[int(k)].split()[-1] for k in found.weight.argmax(1)]
+    assert nearest == WHAT
+    assert (found.likeness > LEAST_LIKENESS).all()
 
 
-def test_rows_that_words_do_not_explain_are_those_of_the_parent(texts: list[str]) -> None:
-    rng = np.random.default_rng(1)
-    known, new = text_features(texts, ["ward lactate"])
-    prior = np.ones((1, 3))
-    gains = []
-    for _ in range(10):
-        found = transfer(known, new, rng.normal(size=(len(known), 3)), np.full(len(known), 100), prior)
-        gains.append(found.gain)
-        if found.gain == 0:
-            assert (found.rows == prior).all()
-    assert max(gains) < 0.2
-    assert 0 in gains
+def test_weights_by_hand() -> None:
+    """Likenesses 0.45 and 0.27, trust 1/2 and 1/3: exp(20 x 0.1) / 2, exp(-20 x 0.08) / 3, and 1 for the parent."""
+    known, new = np.array([[0.9, 0.0], [0.54, 0.8]]), np.array([[0.5, 0.0]])
+    found = alike(known, new, np.array([200, 100]))
+    first, second = np.exp(2) / 2, np.exp(-1.6) / 3
+    np.testing.assert_allclose(found.weight, [[first, second] / (1 + first + second)])
+    np.testing.assert_allclose(found.alone, 1 / (1 + first + second))
+    np.testing.assert_allclose(found.weight.sum(1) + found.alone, 1)
+    np.testing.assert_allclose(found.likeness, 0.45)
 
 
-def test_too_few_known_codes_leave_the_parent() -> None:
-    found = transfer(np.ones((2, 1)), np.ones((1, 1)), np.ones((2, 3)), np.ones(2, np.int64), np.zeros((1, 3)))
-    assert found.gain == 0
-    assert (found.rows == 0).all()
+def test_a_code_that_is_called_like_no_other_is_its_parent(texts: list[str]) -> None:
+    known, new = features(texts, "qqqq zzzz")
+    found = alike(known, new, np.full(len(texts), 10_000))
+    np.testing.assert_allclose(found.rows(np.ones((len(texts), 3)), np.full((1, 3), 7.0)), 7.0, atol=1.5)
+    assert found.likeness[0] < LEAST_LIKENESS
+
+
+def test_without_known_codes_the_parent_is_left() -> None:
+    found = alike(np.ones((0, 2)), np.ones((1, 2)), np.ones(0, np.int64))
+    assert (found.rows(np.ones((0, 3)), np.full((1, 3), 5.0)) == 5).all()

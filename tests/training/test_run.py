@@ -11,7 +11,7 @@ import torch
 from sojourn.errors import RunError
 from sojourn.events.store import EventStore
 from sojourn.training.records import RecordReader
-from sojourn.training.run import Run, code_table
+from sojourn.training.run import Run, code_table, words_of
 
 
 def test_codes_are_described_by_what_they_showed_in_training(worked: RecordReader) -> None:
@@ -77,3 +77,13 @@ def test_damaged_settings_or_weights_are_said_to_be_so(toy_run: Path, tmp_path: 
         (run / "run.yaml").write_text(content)
         with pytest.raises(RunError, match=r"run\.yaml .* damaged"):
             Run(run)
+
+
+def test_words_are_read_only_where_the_settings_say_so(toy_reader: RecordReader) -> None:
+    vocabulary = toy_reader.vocabulary
+    assert words_of(vocabulary, 0) is None
+    x = words_of(vocabulary, 16)
+    assert x is not None
+    assert x.shape == (len(vocabulary), 16)
+    assert code_table(vocabulary, torch.zeros(len(vocabulary), 19)).words is None
+    assert code_table(vocabulary, torch.zeros(len(vocabulary), 19), x).words is x

@@ -1,8 +1,10 @@
 """Teach a run the codes that only another hospital uses: from their words and the scale of their values, no training.
 
 Without it an unseen code stands as the `//unknown` of its parent: a wall of unknowns where a hospital names things its
-own way. With it the code has an embedding, a gate and a bias taken from codes with like words (`description`), and the
-location, scale and resolution of its own values; which of the hospital's outcomes came is never looked at.
+own way. With it the code has an embedding, a gate and a bias, and the location, scale and resolution of its own values;
+which of the hospital's outcomes came is never looked at. A network that reads words knows embedding and gate of any
+code with words; what else there is, and for other networks everything, is taken from codes with like words
+(`description`).
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sojourn.adaptation.description import Floats, text_features, transfer, words
+from sojourn.adaptation.description import LEAST_LIKENESS, NUM_FEATURES, Floats, alike
 from sojourn.adaptation.identity import run_identity, store_identity
 from sojourn.adaptation.newrun import is_finished, lineage, read_log, unfinished_run, write_run
 from sojourn.errors import ConfigError
@@ -24,11 +26,14 @@ from sojourn.events.fold import unknown_of
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import SCHEMA, ModelVocabulary
 from sojourn.model import Network
-from sojourn.training.run import VOCABULARY, WEIGHTS, Run, code_table
+from sojourn.training.code_words import word_features
+from sojourn.training.run import VOCABULARY, WEIGHTS, Run, code_table, taught
 
-LEARNT = ("events.code.weight", "events.gate.weight", "code_head.bias", "code_head.site_bias.weight")
-"""Tensors with one trained row per code; those of the code head end with a row for END."""
-HAZARD = "first_head.log_base"
+IDENTITY = ("events.code.weight", "events.gate.weight")
+"""Tensors with one trained row per code; zero for an unseen one where the network reads words."""
+TAKEN = (*IDENTITY, "code_head.bias", "code_head.site_bias.weight", "first_head.log_base")
+"""All tensors whose rows an unseen code takes from others; those of the code head end with a row for END."""
+WORDS = "events.words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,9 @@ class ExtendReport:
     """Events of the store's subjects with these codes."""
     described: int
     """Added codes with a description."""
-    gain: dict[str, float]
-    """Per tensor, the share of variance around the parent that words explain for codes left out; 0: parent alone."""
+    num_alike: int
+    """Added codes that are called much like a trained one; the others are little else than their parent's `//unknown`,
+    unless the network reads words."""
     was_finished: bool
 
 
@@ -86,12 +92,12 @@ def extend(
         msg = f"store must hold codes that the run lacks; all codes of {store} with {min_count} events are known."
         raise ConfigError(msg)
     vocabulary = ModelVocabulary(table, base.vocabulary.folded)
-    network, gain = extended_network(base, vocabulary, added)
-    line = {
+    network, likeness = extended_network(base, vocabulary, added)
+    line: dict[str, object] = {
         "num_codes": added.height,
         "num_events": int(added["count"].sum()),
         "described": int(added["description"].is_not_null().sum()),
-        "gain": gain,
+        "num_alike": int((likeness > LEAST_LIKENESS).sum()),
     }
     with unfinished_run(new_run, made_by) as folder:
         write_run(folder, base, network, made_by=made_by, sites=base.sites, log=[line])
@@ -123,30 +129,31 @@ def extended_table(known: ModelVocabulary, own: pl.DataFrame) -> tuple[pl.DataFr
     return whole.with_columns(**pointers).select(list(SCHEMA)), added
 
 
-def extended_network(base: Run, vocabulary: ModelVocabulary, added: pl.DataFrame) -> tuple[Network, dict[str, float]]:
-    """The base run's network with rows for the added codes, and what their words explain of each tensor."""
+def extended_network(base: Run, vocabulary: ModelVocabulary, added: pl.DataFrame) -> tuple[Network, Floats]:
+    """The base run's network with rows for the added codes, and how like each of them is to a trained code."""
     weights = safetensors.torch.load_file(str(base.path / WEIGHTS))
     old = base.vocabulary.table
     place = np.array([vocabulary.index[code] for code in old["code"]])
     new_place = np.array([vocabulary.index[code] for code in added["code"]])
     above = np.array([base.vocabulary.index[unknown_of(code, base.vocabulary.index)] for code in added["code"]])
     is_taught = (old["count"] > 0) & ~old["target_only"] & ~old["code"].str.ends_with(UNKNOWN)
-    taught = np.flatnonzero(is_taught.to_numpy())
-    x_taught, x_added = text_features(words(old[taught]), words(added))
-    count, size = old["count"].to_numpy()[taught], len(vocabulary)
-    gain: dict[str, float] = {}
-    for name in (n for n in LEARNT if n in weights):
+    known = np.flatnonzero(is_taught.to_numpy())
+    features = word_features(vocabulary.table, taught(vocabulary), NUM_FEATURES).astype(np.float64)
+    found = alike(features[place[known]], features[new_place], old["count"].to_numpy()[known])
+    size = len(vocabulary)
+    for name in (n for n in TAKEN if n in weights):
         rows = weights[name].double().numpy().reshape(len(weights[name]), -1)
-        change = rows[taught] - rows[old["unknown"].to_numpy()[taught]]
-        found = transfer(x_taught, x_added, change, count, rows[above])
-        gain[name] = round(float(found.gain), 4)
-        weights[name] = _grown(weights[name], size, place, new_place, found.rows)
-    hazard = weights[HAZARD]
-    weights[HAZARD] = _grown(hazard, size, place, new_place, hazard.double().numpy()[above])
+        has_identity = not (WORDS in weights and name in IDENTITY)
+        new = found.rows(rows[known], rows[above]) if has_identity else np.zeros((len(new_place), rows.shape[1]))
+        weights[name] = _grown(weights[name], size, place, new_place, new)
+    if WORDS in weights:
+        read = word_features(vocabulary.table, taught(vocabulary), weights[WORDS].shape[1])
+        weights[WORDS] = _grown(weights[WORDS], size, place, new_place, read[new_place].astype(np.float64))
     counted = vocabulary.table["count"].to_numpy().copy()
     counted[new_place] = added["count"]
     counts = ModelVocabulary(vocabulary.table.with_columns(count=counted), vocabulary.folded)
-    network = Network(base.config.network(), code_table(counts, weights[HAZARD]), len(base.sites))
+    codes = code_table(counts, weights["first_head.log_base"], weights.get(WORDS))
+    network = Network(base.config.network(), codes, len(base.sites))
     fresh = network.state_dict()
     for name in ("events.loc", "events.scale", "events.tick", "events.value_share", "code_head.can_emit"):
         # What training codes were normalised by stays; only the new rows come from the other hospital.
@@ -154,7 +161,7 @@ def extended_network(base: Run, vocabulary: ModelVocabulary, added: pl.DataFrame
         grown[_with_end(place, weights[name], old.height, size)] = weights[name]
         weights[name] = grown
     network.load_state_dict(weights)
-    return network.eval(), gain
+    return network.eval(), found.likeness
 
 
 def _grown(tensor: Tensor, size: int, place: np.ndarray, new_place: np.ndarray, rows: Floats) -> Tensor:

@@ -138,7 +138,7 @@ class FutureSampler:
         parts: list[tuple[Tensor, Tensor, Tensor]] = [(row[:0], row[:0], u_ND[:0, 0])]
         for _ in range(_MAX_EVENTS):
             u = network.decision(u_ND[row], phi_sum[row])
-            chance = network.code_head(u, memory.z_site[row], network.events.code.weight, last).exp()
+            chance = network.code_head(u, memory.z_site[row], network.events.codes(), last).exp()
             mass = self._forbid(rollout, row, u, chance, time)
             uniform = rollout.streams.draw(row, 4)
             total = chance.cumsum(-1)

@@ -48,6 +48,10 @@ class ModelConfig:
     """Rank of the site adapters on the policy heads."""
     use_site: bool = True
     """Whether gap and code heads see the site vector."""
+    num_word_features: int = 0
+    """Features of a code's words that its embedding reads; 0: each code is known by its identity alone."""
+    identity_dropout: float = 0.15
+    """Share of the codes that a training step knows by their words alone; only where words are read."""
     use_continuous_rotary: bool = True
     """Whether half of the heads rotate with continuous time; otherwise all rotate with the order."""
     hazard_edges_hours: tuple[float, ...] = HAZARD_EDGES_HOURS
@@ -61,6 +65,10 @@ class ModelConfig:
             raise ConfigError(msg)
         if self.num_value_components % 2:
             msg = f"num_value_components must be even, half of them anchored; got {self.num_value_components}."
+            raise ConfigError(msg)
+        if self.num_word_features < 0 or not 0 <= self.identity_dropout < 1:
+            got = f"{self.num_word_features} and {self.identity_dropout}"
+            msg = f"num_word_features must be 0 or more, and identity_dropout in [0, 1); got {got}."
             raise ConfigError(msg)
         edges = self.hazard_edges_hours
         if not edges or any(b <= a for a, b in zip((0.0, *edges), edges, strict=False)):
@@ -83,3 +91,5 @@ class CodeTable(NamedTuple):
     """(V,) float32 in (0, 1), share of the code's events that carry a value."""
     log_hazard: Tensor
     """(V, J) float32, log-hazards per hour of the code's first event on the bins, where learning starts from."""
+    words: Tensor | None = None
+    """(V, F) float32, features of the code's words; None where the network does not read them."""

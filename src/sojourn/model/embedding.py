@@ -2,12 +2,19 @@
 
     phi(e) = A_c + G_c * (F f(z, z - z', t - t')),    z = asinh((x - loc_c) / scale_c)
 
-with z' and t' of the code's previous record, f smooth bumps, and G_c a gate of the code's own.
+with z' and t' of the code's previous record, f smooth bumps, and G_c a gate of the code's own. Where the words of the
+codes are read,
 
-Shape letters: E events, V codes, D width of phi, K instants.
+    A_c = I_c + W x_c + a,    G_c = H_c + U x_c + 1,    x_c features of the words of c and of its parents
+
+and training drops the identities I_c and H_c of some codes in each step, with half of the features of their words: as a
+hospital would show them that has names of its own. A code that was never trained has no identity, and is its words.
+
+Shape letters: E events, V codes, D width of phi, K instants, F features of words.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sojourn.model.config import CodeTable
@@ -15,6 +22,8 @@ from sojourn.model.features import bumps, delay_features
 
 _NUM_VALUE, _NUM_CHANGE, _NUM_DELAY = 17, 11, 8
 NUM_PREVIOUS_FEATURES = _NUM_VALUE + 2 + _NUM_DELAY + 1
+_WORDS_LOST = 0.5
+"""Share of the features of words that a code without its identity loses: other hospitals share words only in part."""
 
 
 class EventEmbedding(nn.Module):
@@ -24,8 +33,9 @@ class EventEmbedding(nn.Module):
     scale: Tensor
     tick: Tensor
     value_share: Tensor
+    words: Tensor
 
-    def __init__(self, codes: CodeTable, d_event: int) -> None:
+    def __init__(self, codes: CodeTable, d_event: int, identity_dropout: float = 0.0) -> None:
         super().__init__()
         num_codes = len(codes.loc)
         self.register_buffer("loc", codes.loc.float())
@@ -37,6 +47,54 @@ class EventEmbedding(nn.Module):
         nn.init.normal_(self.code.weight, std=0.5)
         nn.init.ones_(self.gate.weight)
         self.feature = nn.Linear(_NUM_VALUE + 2 + _NUM_CHANGE + 2 + _NUM_DELAY + 1, d_event)
+        self.identity_dropout = identity_dropout
+        self.say = None if codes.words is None else self._read_words(codes.words)
+
+    def _read_words(self, words_VF: Tensor) -> nn.Linear:
+        """The layer from words to embedding and gate; identities start from zero, as those of unseen codes stay."""
+        self.register_buffer("words", words_VF.float())
+        width = self.code.embedding_dim
+        say = nn.Linear(words_VF.shape[1], 2 * width)
+        with torch.no_grad():
+            self.code.weight.zero_()
+            self.gate.weight.zero_()
+            say.weight[:width].normal_(std=0.5)
+            say.weight[width:].zero_()
+            say.bias.copy_(torch.cat([torch.zeros(width), torch.ones(width)]))
+        return say
+
+    def codes(self) -> Tensor:
+        """A of every code with its identity, shape (V, D): what is chosen from, or asked for."""
+        return self.code.weight if self.say is None else self.code.weight + self._said(self.words)[0]
+
+    def some_codes(self, code_C: Tensor) -> Tensor:
+        """`codes` of some codes, shape (C, D)."""
+        known = F.embedding(code_C, self.code.weight)
+        return known if self.say is None else known + self._said(self.words[code_C])[0]
+
+    def seen(self, code_E: Tensor) -> Tensor:
+        """A of the codes of events, shape (E, D); in training some of them without their identities."""
+        return F.embedding(code_E, self._tables()[0])
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """A and G of every code, (V, D) each; in training some of them without their identities."""
+        embedding, gate = self.code.weight, self.gate.weight
+        if self.say is None:
+            return embedding, gate
+        words = self.words
+        if self.training and self.identity_dropout:
+            is_known = torch.rand(len(words), 1, device=words.device) >= self.identity_dropout
+            embedding, gate = embedding * is_known, gate * is_known
+            words = torch.where(is_known, words, F.dropout(words, _WORDS_LOST))
+        said, gate_said = self._said(words)
+        return embedding + said, gate + gate_said
+
+    def _said(self, words_NF: Tensor) -> tuple[Tensor, Tensor]:
+        """What words say of A and of G, (N, D) each; in full precision, since codes differ by little."""
+        assert self.say is not None
+        with torch.autocast(words_NF.device.type, enabled=False):
+            said: Tensor = self.say(words_NF)
+        return said[:, : self.code.embedding_dim], said[:, self.code.embedding_dim :]
 
     def normalise(self, code_E: Tensor, value_E: Tensor) -> Tensor:
         """Values in their own unit to z, shape (E,) float32; NaN stays NaN."""
@@ -70,7 +128,8 @@ class EventEmbedding(nn.Module):
             ],
             dim=-1,
         )
-        phi: Tensor = self.code(code_E) + self.gate(code_E) * self.feature(features)
+        embedding, gate = self._tables()
+        phi: Tensor = F.embedding(code_E, embedding) + F.embedding(code_E, gate) * self.feature(features)
         return phi
 
 

@@ -59,7 +59,8 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         d_model, d_event, d_decoder = config.d_model, config.d_event, config.d_decoder
-        self.events = EventEmbedding(codes, d_event)
+        assert (0 if codes.words is None else codes.words.shape[1]) == config.num_word_features
+        self.events = EventEmbedding(codes, d_event, config.identity_dropout)
         self.instant = nn.Sequential(nn.RMSNorm(d_event), nn.Linear(d_event, 2 * d_model), nn.GELU())
         self.instant_out = nn.Linear(2 * d_model, d_model)
         self.instant_skip = nn.Linear(d_event, d_model)
@@ -129,7 +130,7 @@ class Network(nn.Module):
         """Density of the normalised values of events with known codes."""
         z_previous = self.events.normalise(code_E, previous_E)
         features = self.events.previous_features(z_previous, delay_E)
-        density: LogisticMixture = self.value_head(u_ED, self.events.code(code_E), features, z_previous)
+        density: LogisticMixture = self.value_head(u_ED, self.events.seen(code_E), features, z_previous)
         return density
 
     # -- likelihood -------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class Network(nn.Module):
         last_code = torch.cat([torch.where(rank == 0, -1, shifted), code[last]])
         target = torch.cat([code, torch.full_like(instants, len(self.code_head.bias) - 1)])
         z_site = torch.cat([context.z_site[inverse], context.z_site])
-        chosen = self.code_head.chosen(u, z_site, self.events.code.weight, last_code, target)
+        chosen = self.code_head.chosen(u, z_site, self.events.codes(), last_code, target)
         per_event = chosen[: len(code)].index_add(0, last, chosen[len(code) :])
         return (
             code_out.masked_scatter(is_scored, per_event),
@@ -202,7 +203,7 @@ class Network(nn.Module):
 
     def first_log_hazard(self, h_QD: Tensor, time_QF: Tensor, code_C: Tensor) -> Tensor:
         """Log-hazards per hour of codes after queries, shape (Q, bootstrap heads, C, bins)."""
-        hazard: Tensor = self.first_head(h_QD, time_QF, self.events.code(code_C), code_C)
+        hazard: Tensor = self.first_head(h_QD, time_QF, self.events.some_codes(code_C), code_C)
         return hazard
 
     def future_value_density(
@@ -214,5 +215,5 @@ class Network(nn.Module):
         """
         z_previous = self.events.normalise(code_Q, previous[0])
         features = self.events.previous_features(z_previous, previous[1])
-        density: LogisticMixture = self.value_query(h_QD, delay_Q, self.events.code(code_Q), features, z_previous)
+        density: LogisticMixture = self.value_query(h_QD, delay_Q, self.events.seen(code_Q), features, z_previous)
         return density

@@ -21,6 +21,7 @@ from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_file
 from sojourn.model import CodeTable, Network
+from sojourn.training.code_words import word_features
 from sojourn.training.config import PretrainConfig
 from sojourn.training.records import RecordReader
 
@@ -29,7 +30,7 @@ LINEAGE = "adapted"
 """Name in ``run.yaml`` of the list of what was done to a pre-trained run, oldest first."""
 
 
-def code_table(vocabulary: ModelVocabulary, log_hazard_VJ: Tensor) -> CodeTable:
+def code_table(vocabulary: ModelVocabulary, log_hazard_VJ: Tensor, words_VF: Tensor | None = None) -> CodeTable:
     """What the network must know of the codes, from the vocabulary."""
     table = vocabulary.table
     scale = torch.tensor(table["scale"].to_numpy(), dtype=torch.float32)
@@ -44,7 +45,18 @@ def code_table(vocabulary: ModelVocabulary, log_hazard_VJ: Tensor) -> CodeTable:
         can_emit=~hidden,
         value_share=torch.tensor(_value_share(vocabulary)).float(),
         log_hazard=log_hazard_VJ,
+        words=words_VF,
     )
+
+
+def taught(vocabulary: ModelVocabulary) -> npt.NDArray[np.bool_]:
+    """Whether each code stands for events of training, shape (V,); codes that `extend` adds do not."""
+    return vocabulary.table["count"].to_numpy() > 0
+
+
+def words_of(vocabulary: ModelVocabulary, size: int) -> Tensor | None:
+    """Features of the words of all codes, (V, size); None for no features."""
+    return torch.from_numpy(word_features(vocabulary.table, taught(vocabulary), size)) if size else None
 
 
 def _value_share(vocabulary: ModelVocabulary) -> npt.NDArray[np.float64]:
@@ -98,7 +110,7 @@ class Run:
             msg = f"{self.path / WEIGHTS} must hold the run's weights; it is damaged. Restore it or train again."
             raise RunError(msg) from error
         try:
-            codes = code_table(self.vocabulary, weights["first_head.log_base"])
+            codes = code_table(self.vocabulary, weights["first_head.log_base"], weights.get("events.words"))
             if random_weights_seed is not None:
                 torch.manual_seed(random_weights_seed)
             network = Network(self.config.network(), codes, len(self.sites))

@@ -18,7 +18,7 @@ from sojourn.training.evaluate import TuningLoss, tuning_loss
 from sojourn.training.folder import forget_after, log
 from sojourn.training.hazards import base_log_hazards
 from sojourn.training.plan import Step, steps
-from sojourn.training.run import WEIGHTS, code_table, save_tensors
+from sojourn.training.run import WEIGHTS, code_table, save_tensors, words_of
 from sojourn.training.sampler import Sampler
 from sojourn.training.selection import Selection
 from sojourn.training.step import Stepper, StepResult
@@ -50,9 +50,10 @@ class Trainer:
         plan = selection.plan(selection.train_rows, epoch=0)
         torch.manual_seed(config.seed)
         hazards = base_log_hazards(self.sampler, plan, config.network().hazard_edges_hours)
-        codes = code_table(selection.vocabulary, hazards)
-        self.network = Network(config.network(), codes, len(selection.sites)).to(self.fabric.device)
-        self.optimizer = _optimizer(self.network, config.learning_rate, config.weight_decay)
+        shape = config.network()
+        codes = code_table(selection.vocabulary, hazards, words_of(selection.vocabulary, shape.num_word_features))
+        self.network = Network(shape, codes, len(selection.sites)).to(self.fabric.device)
+        self.optimizer = make_optimizer(self.network, config.learning_rate, config.weight_decay)
         self.average = WeightAverage(self.network, config.average_decay)
         state = load_checkpoint(run / _CHECKPOINTS, self.network, self.average, self.optimizer)
         start = {"step": 0, "best_step": 0, "best": math.inf, "bits": math.nan, "worse": 0}
@@ -153,7 +154,7 @@ class Trainer:
         return min(total, config.max_steps) if config.max_steps else total
 
 
-def _optimizer(network: Network, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+def make_optimizer(network: Network, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW that shrinks matrices only."""
     decayed = [p for p in network.parameters() if p.ndim >= 2]
     plain = [p for p in network.parameters() if p.ndim < 2]
