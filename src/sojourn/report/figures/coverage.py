@@ -11,7 +11,7 @@ __all__ = ["CoverageCell", "coverage_figure", "order_concepts", "order_sites"]
 
 _ROW, _TOP = 17, 64
 _LEFT, _RIGHT = 214, 150
-_LEAST, _MOST = 9.0, 58.0
+_LEAST, _MOST = 10.5, 58.0
 """Width of a column in pixels."""
 _NAME, _SLANTED = 110.0, 14.0
 """Most pixels of a site's name, and from which width of a column on it is slanted rather than upright."""
