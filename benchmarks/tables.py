@@ -222,12 +222,14 @@ def yaib_grid() -> Iterator[str]:
 
 def grid_rates() -> Iterator[str]:
     """Speed and memory of the grid."""
-    found = _results(["yaib_grid"]).get("yaib_grid", {"rates": {}})["rates"]
+    found = _results(["grid_rate"]).get("grid_rate", {})
+    names = ("num_events", "num_rows", "events_per_cpu_s")
     rows = [
-        (name, f"{line['num_events']:,}", f"{line['events_per_cpu_s']:,}", f"{line['peak_memory_mb']} MB")
-        for name, line in sorted(found.items(), key=lambda one: int(one[1]["num_events"]))
+        (name, *(f"{line[n]:,}" for n in names), f"{line['peak_memory_mb']} MB")
+        for name, line in found.items()
+        if name != "machine"
     ]
-    return _table(("data", "events", "events per CPU second", "peak memory"), rows)
+    return _table(("data", "events", "rows", "events per CPU second", "peak memory"), rows)
 
 
 def yaib_tasks() -> Iterator[str]:
