@@ -79,12 +79,15 @@ def _piece(piece: Piece, rules: UnitRules, names: Sequence[str]) -> tuple[pl.Dat
     """The rows of a piece as they are, and what is derived from them."""
     spans = (pl.scan_parquet(span.path).slice(span.offset, span.num_rows).collect() for span in piece.spans)
     rows = pl.concat(spans, how="diagonal_relaxed")
-    return rows, derive_scores(_as_concepts(read_piece(piece), rules, names), names)
-
-
-def _as_concepts(rows: pl.DataFrame, rules: UnitRules, names: Sequence[str]) -> pl.DataFrame:
-    """Rows whose concept or code the scores read, in the units of the concepts; a flagged value is null."""
     roots = [root for name in names for root in SCORES[name].roots]
+    return rows, derive_scores(as_concepts(read_piece(piece), rules, roots), names)
+
+
+def as_concepts(rows: pl.DataFrame, rules: UnitRules, roots: Sequence[str]) -> pl.DataFrame:
+    """Rows (`PIECE_SCHEMA`) as events of concepts, in their units, of codes at or below `roots`.
+
+    A flagged value is null. One event `LAST` of each subject stands for all others: it tells how far the record goes.
+    """
     marked = mark(rows, rules.marks)
     meaning = (
         pl.DataFrame({"code": marked["code"].drop_nulls().unique().sort()})
@@ -94,7 +97,6 @@ def _as_concepts(rows: pl.DataFrame, rules: UnitRules, names: Sequence[str]) -> 
     read = meaning.filter(pl.col("told").is_in(at_or_below(meaning["told"].to_list(), roots)))
     value = pl.when(~pl.col("is_flagged")).then("numeric_value").cast(pl.Float64)
     scaled = value * pl.col("scale").fill_null(1.0) + pl.col("offset").fill_null(0.0)
-    # Other rows only say how far a record goes: one of them is enough.
     others = marked.filter(pl.col("time").is_not_null()).group_by("subject_id").agg(pl.col("time").max())
     return pl.concat(
         [
