@@ -1,6 +1,6 @@
 """Our hourly grid from raw eICU tables beside the one that YAIB made of them, cell by cell.
 
-    python benchmarks/yaib_grid.py WORK [--large MEDS]       # SOJOURN_DATA names the open data
+    python benchmarks/yaib_grid.py WORK                      # SOJOURN_DATA names the open data
 
 YAIB's cohorts of the eICU demo hold the hours of 1,526 stays with 48 variables. The same stays are read from the raw
 tables that are at hand: all of them but `vitalPeriodic` and `nurseCharting`, and `lab` for some stays only. A variable
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from common import keep, measure
+from common import keep
 
 import sojourn as sj
 from sojourn.events.meds import read_codes, shard_paths, write_table
@@ -36,15 +36,11 @@ def main() -> None:
     """Make both grids, compare them with YAIB's and write `results/yaib_grid.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument(
-        "--large", type=Path, help="large MEDS data set, for the rate: simulated-meds of ingest_rate.py"
-    )
     given = parser.parse_args()
     data = Path(os.environ["SOJOURN_DATA"])
     given.work.mkdir(parents=True, exist_ok=True)
-    meds, mimic = given.work / "eicu-meds", given.work / "mimic-meds"
+    meds = given.work / "eicu-meds"
     sj.ingest("eicu", data / "eicu-demo", meds)
-    sj.ingest("mimic-iv", data / "mimic-iv-demo", mimic)
     sj.ingest("eicu", _with_numbers_only(data / "eicu-demo", given.work / "numbers"), given.work / "numbers-meds")
     as_yaib = _with_yaibs_items(given.work / "numbers-meds", given.work / "as-yaib")
     for source, name in ((meds, "ours"), (as_yaib, "theirs")):
@@ -54,19 +50,17 @@ def main() -> None:
     cells = _joined(cohort, given.work / "ours", given.work / "theirs")
     tables = set(read_json(meds / "metadata" / "ingest.json")["warnings"])
     missing = {t for t in ("vitalPeriodic", "nurseCharting") if any(f"table {t} is missing" in said for said in tables)}
-    timed = {"eicu-demo": meds, "mimic-iv-demo": mimic} | ({"simulated": given.large} if given.large else {})
     result = {
         "sources_of_yaib_demo": sorted(path.name for path in (data / "yaib-demo" / "los").iterdir()),
         "rows": _rows(cells, given.work / "ours", cohort),
         "static": _static(cohort, given.work / "ours"),
         "variables": _variables(cells, meds, as_yaib, missing),
         "between_yaibs_own_tasks": _between_tasks(data / "yaib-demo", as_yaib),
-        "rates": {name: _rate(source, given.work) for name, source in timed.items()},
     }
     keep("yaib_grid", result)
     for line in result["variables"]:
         print({k: v for k, v in line.items() if k != "codes_in_cells_that_disagree"})
-    print(result["rows"], result["static"], result["rates"])
+    print(result["rows"], result["static"])
 
 
 def _with_numbers_only(raw: Path, out: Path) -> Path:
@@ -261,14 +255,6 @@ def _num_equal(first: pl.DataFrame, events: pl.DataFrame) -> int:
     sums = events.group_by("stay_id").agg(pl.col("numeric_value").sum())
     both = first.drop_nulls("urine").join(sums, on="stay_id")
     return int(both.select((pl.col("urine") == pl.col("numeric_value")).sum()).item())
-
-
-def _rate(meds: Path, work: Path) -> dict[str, Any]:
-    """Time and memory of the command on a data set."""
-    shutil.rmtree(work / "timed", ignore_errors=True)
-    used = measure("grid", str(meds), str(work / "timed"), "--layout", "yaib")
-    events = read_json(meds / "metadata" / "ingest.json")["num_events"]
-    return used | {"num_events": events, "events_per_cpu_s": round(events / used["cpu_s"])}
 
 
 if __name__ == "__main__":
