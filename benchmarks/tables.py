@@ -351,6 +351,17 @@ def derived_rates() -> Iterator[str]:
     return _table(("data", "what", "events", "CPU s", "events per CPU second", "peak MB"), rows)
 
 
+def code_names() -> Iterator[str]:
+    """How often codes are called most like the concept that they are."""
+    rows = []
+    for line in _results(["code_names"]).get("code_names", {"pairs": []})["pairs"]:
+        shares = (line[name] for name in ("right", "alike", "right_of_alike", "right_of_others"))
+        cells = ("" if share is None else f"{share:.0%}" for share in shares)
+        rows.append((line["known"], line["num_concepts"], line["new"], line["num_codes"], *cells))
+    header = ("known", "concepts", "new", "codes", "right", "called alike", "right of these", "right of the others")
+    return _table(header, rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "predictions": predictions,
     "likelihoods": likelihoods,
@@ -364,6 +375,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "tokens": tokens,
     "few-shot": few_shot,
     "unmapped": unmapped,
+    "code-names": code_names,
     "defects": defects,
     "units": units,
     "units-by-declaration": units_by_declaration,
