@@ -287,7 +287,7 @@ def test_scratch_files_of_other_tables_are_not_used(
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="source must be one of challenge-2012"):
+    with pytest.raises(ConfigError, match="source must be one of aumcdb"):
         ingest("mimic-v", tmp_path, tmp_path / "out")
     with pytest.raises(ConfigError, match="workers must be at least 1"):
         ingest("meds", tmp_path, tmp_path / "out", workers=0)

@@ -146,7 +146,7 @@ def _fingerprint(raw: Path, origin: Source) -> str:
     return _hash([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
 
 
-def _digest(raw: Path, origin: Source) -> str:
+def _digest(raw: Path, origin: Source | None = None) -> str:
     """Digest of the names and sizes of the raw files, the same for every copy; of the content of one small file."""
     if isinstance(origin, ConnectedSource):
         return origin.fingerprint()
