@@ -28,6 +28,7 @@ from sojourn.tasks.baseline import baseline
 from sojourn.tasks.files import Labels, read_labels, write_labels, write_predictions
 from sojourn.tasks.label import label
 from sojourn.training.config import PretrainConfig
+from sojourn.training.folder import describe
 from sojourn.training.pretrain import pretrain
 
 TASKS = {
@@ -55,6 +56,8 @@ FULL = Size(stays_per_site=800, unseen_stays=1400, epochs=3.5, truth_stays=900)
 QUICK = Size(stays_per_site=200, unseen_stays=700, epochs=4, truth_stays=700)
 _REPLICATES = 24
 """Branches per true risk: with the deaths weighted instead of drawn, the ceiling hardly gains from more."""
+_ROUNDS_PER_EPOCH = 4
+"""Of the federated demo: each hospital makes a quarter of an epoch between two means."""
 SETTINGS: dict[str, Any] = {
     "instants_per_batch": 1024,
     "learning_rate": 3e-3,
@@ -98,7 +101,13 @@ class DemoResult:
 
 
 def demo(
-    out: Path, *, quick: bool = False, seed: int = 0, config: dict[str, Any] | None = None, size: Size | None = None
+    out: Path,
+    *,
+    quick: bool = False,
+    federated: bool = False,
+    seed: int = 0,
+    config: dict[str, Any] | None = None,
+    size: Size | None = None,
 ) -> DemoResult:
     """Simulate hospitals, pre-train on all but the last, predict at it, and write a report.
 
@@ -108,6 +117,7 @@ def demo(
     ----------
     out : folder for everything.
     quick : a smaller network of hospitals.
+    federated : the hospitals train together, each on its own records, instead of on all records in one place.
     seed : of the hospitals, their patients and the training.
     config : settings of the training that differ from the demo's.
     size : how large everything is, instead of what `quick` says.
@@ -122,7 +132,10 @@ def demo(
     build(out / "store", [out / "meds"])
     settings = SETTINGS | {"seed": seed, "epochs": size.epochs, "held_out_sites": [unseen]} | (config or {})
     run = out / "run"
-    pretrain(out / "store", run, config=PretrainConfig.model_validate(settings))
+    if federated:
+        _train_together(out, run, settings, size)
+    else:
+        pretrain(out / "store", run, config=PretrainConfig.model_validate(settings))
     entries = []
     for task, truth in TASKS.items():
         entries += _task(out, run, task, truth, unseen, seed)
@@ -130,6 +143,24 @@ def demo(
     page = report(run, out / "report.html", title=f"Zero-shot risks at {unseen}, a hospital that was never seen")
     console.print(f"report: [bold]{page.resolve()}[/]")
     return DemoResult(str(page), str(run), time.monotonic() - began, entries)
+
+
+def _train_together(out: Path, run: Path, settings: dict[str, Any], size: Size) -> None:
+    """The known hospitals make about as many steps together as the pooled demo does."""
+    from sojourn.federated.in_one_process import federate_store
+
+    store = EventStore.open(out / "store")
+    sites = sorted(set(store.subjects["site"]) - set(settings["held_out_sites"]))
+    rounds = _ROUNDS_PER_EPOCH * size.epochs
+    pretrain = settings | {"held_out_sites": (), "epochs": 1, "tuning_subjects": 60}
+    config = {
+        "rounds": round(rounds),
+        "local_steps": 25,
+        "max_local_epochs": 1 / _ROUNDS_PER_EPOCH,
+        "pretrain": pretrain,
+    }
+    federate_store(store, run, sites=sites, private=out / "sites", config=config)
+    describe(run, store, store.rows(split="tuning", sites=sites))
 
 
 def _ingest(out: Path, size: Size, seed: int) -> str:

@@ -8,7 +8,11 @@ SojournError
 ├── TaskError                 an outcome or cohort definition cannot be used
 ├── ConfigError               a setting contradicts another one
 ├── RunError                  a run folder is damaged, unfinished or does not fit the store
-└── FetchError                a download failed, and how to go on
+├── FetchError                a download failed, and how to go on
+└── FederationError           training across sites
+    ├── UpdateRefusedError    what a site sent cannot be used, with the reason in a word
+    ├── BudgetError           a site's privacy budget would be overdrawn
+    └── JobRefusedError       a site does not take part in a job, with the reason in a word
 
 Messages read ``<argument> must <contract>; got <value or shape> at <place>. <next step>.`` and show
 rows, shapes and column names, never a patient's values.
@@ -49,6 +53,42 @@ class RunError(SojournError):
 
 class FetchError(SojournError):
     """A download failed; the message says why and how to go on."""
+
+
+class FederationError(SojournError):
+    """A training across sites cannot go on, or a site does not take part."""
+
+
+class UpdateRefusedError(FederationError):
+    """What a site sent cannot be used.
+
+    Parameters
+    ----------
+    reason : one word, for counting, such as ``not_finite``.
+    message : the whole sentence.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class BudgetError(FederationError):
+    """A release would overdraw a site's privacy budget."""
+
+
+class JobRefusedError(FederationError):
+    """A job, or a question of it, is not what a site agreed to.
+
+    Parameters
+    ----------
+    reason : one word, for counting, such as ``not_approved``.
+    message : the whole sentence.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def describe(error: Exception) -> str:

@@ -57,6 +57,25 @@ def ingest(
     return report
 
 
+def check_mapping(raw: Path) -> dict[str, tuple[str, ...]]:
+    """Check the mapping of a hospital's own tables against its files, without reading their rows.
+
+    Returns
+    -------
+    Table -> names of its files.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As `ingest` would; the message has the line of the mapping.
+    """
+    from sojourn.concepts import concept_table
+    from sojourn.sources.csv_mapping import SOURCE
+
+    SOURCE.check_concepts(raw, concept_table()["name"].to_list())
+    return SOURCE.tables(raw)
+
+
 def units(dataset: Path, *, overrides: Path | None = None) -> UnitsReport:
     """Decide again what unit each site of a MEDS data set records each concept in.
 

@@ -55,7 +55,11 @@ def test_four_hours_with_a_measurement_are_enough() -> None:
 
 
 def test_hours_before_the_icu_count_as_yaib_counts_and_not_by_the_corrected_rule() -> None:
-    rows: list[Row] = [(1, -20, "HOSPITAL_DISCHARGE//ALIVE"), (1, 0, "ICU_ADMISSION//A"), (1, 8, "ICU_DISCHARGE//ALIVE")]
+    rows: list[Row] = [
+        (1, -20, "HOSPITAL_DISCHARGE//ALIVE"),
+        (1, 0, "ICU_ADMISSION//A"),
+        (1, 8, "ICU_DISCHARGE//ALIVE"),
+    ]
     rows += [(1, hour, HEART, 80.0) for hour in (-30.0, -5.0, -4.5, -3.0, 0.0, 1.0)]
     assert facts(rows)["num_hours"].item() == 4  # of hours -5, -3, 0 and 1; the one before the discharge is another's
     assert facts(rows, "yaib-los-corrected")["num_hours"].item() == 2

@@ -28,6 +28,7 @@ from sojourn.training.plan import Step, cut, epoch_steps
 from sojourn.training.records import Ints, RecordReader
 from sojourn.training.run import Run
 from sojourn.training.sampler import Sampler
+from sojourn.training.selection import any_weights
 
 _TUNING_SHARE = 0.1
 
@@ -228,9 +229,7 @@ def _whole_objective(
     config = base.config.model_copy(update={"seed": settings.seed, "outcome_weight": weight})
     names = base.outcomes if settings.outcomes else []
     outcomes = np.array([base.vocabulary.index[name] for name in names], dtype=np.int64)
-    table = base.vocabulary.table
-    is_shown = ~(table["target_only"] | table["is_static"]).to_numpy()
-    sampler = Sampler(reader, config, outcomes, np.sqrt(table["count"].to_numpy().astype(np.float64)) * is_shown)
+    sampler = Sampler(reader, config, outcomes, any_weights(base.vocabulary))
     tuning, fabric = _plan(reader.store, base, rows[1], settings, 0), make_fabric("cpu", config.precision)
 
     def loss_of(step: Step, number: int) -> Tensor:

@@ -12,6 +12,9 @@ from sojourn.cli.printing import print_evaluation, print_record, say
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Smaller network of hospitals: a few minutes.")] = False,
+    federated: Annotated[
+        bool, typer.Option("--federated", help="The hospitals train together; no record leaves its hospital.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate six hospitals, learn from five, predict at the sixth and write a report.
@@ -20,7 +23,7 @@ def demo(
     """
     from sojourn.demo import demo as run_demo
 
-    result = run_demo(out, quick=quick)
+    result = run_demo(out, quick=quick, federated=federated)
     print_record(result, as_json, table=result.table())
 
 

@@ -104,9 +104,31 @@ class ModelVocabulary:
         if len(rows) == 0 or min_count < 1 or (max_codes is not None and max_codes < 1):
             msg = f"fit needs rows and limits of at least 1; got {len(rows)} rows, {min_count=}, {max_codes=}."
             raise ConfigError(msg)
-        counts, sketch = _survey(store, rows)
-        codes = store.vocabulary["code"].to_list()
-        targets = set(store.vocabulary.filter("target_only")["code"])
+        counts, sketch = survey_codes(store, rows)
+        return cls.from_survey(store.vocabulary, counts, sketch, min_count=min_count, max_codes=max_codes)
+
+    @classmethod
+    def from_survey(
+        cls,
+        known: pl.DataFrame,
+        counts: npt.NDArray[np.int64],
+        sketch: ValueSketch,
+        *,
+        min_count: int,
+        max_codes: int | None = None,
+    ) -> "ModelVocabulary":
+        """Choose codes and value scales from what `survey_codes` counted, in one store or merged from several.
+
+        Parameters
+        ----------
+        known : code, description, unit, concept, target_only and is_static of every code.
+        counts : array of int64, shape [number of codes]
+            Events of each.
+        sketch : values by row of `known`.
+        min_count, max_codes : as in `fit`.
+        """
+        codes = known["code"].to_list()
+        targets = set(known.filter("target_only")["code"])
         kept, folded = limit_codes(
             dict(zip(codes, counts.tolist(), strict=True)),
             min_count=min_count,
@@ -114,7 +136,7 @@ class ModelVocabulary:
             protected=targets,
         )
         names = set(kept) | unknown_entries(kept)
-        table = _describe(store.vocabulary, names, kept, folded)
+        table = _describe(known, names, kept, folded)
         draft = cls(table, folded)
         values = draft._values(codes, sketch)
         return cls(table.join(values, on="index", how="left", maintain_order="left").select(_finished()), folded)
@@ -184,8 +206,8 @@ class ModelVocabulary:
         return found.rename({"group": "index"})
 
 
-def _survey(store: EventStore, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ValueSketch]:
-    """Events by store code, and a sketch of their values."""
+def survey_codes(store: EventStore, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ValueSketch]:
+    """Events by store code of some subjects, and a sketch of their values."""
     counts = np.zeros(len(store.vocabulary), np.int64)
     waiting: list[ValueSketch] = []
     for block in store.blocks(np.sort(rows)):

@@ -5,10 +5,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from sojourn.concepts.coverage import coverage
 from sojourn.errors import RunError
+from sojourn.events.store import EventStore
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.training.config import read_config
 from sojourn.training.fits import density_fits
+from sojourn.training.records import Ints
 from sojourn.training.run import LINEAGE, METRICS, SETTINGS, VOCABULARY, Run, read_settings, resolved, save_settings
 from sojourn.training.selection import Selection
 
@@ -53,15 +58,16 @@ def open_folder(run: Path, selection: Selection) -> None:
     selection.vocabulary.save(run / VOCABULARY)
 
 
-def describe(run: Path, selection: Selection) -> None:
+def describe(run: Path, store: EventStore, tuning_rows: Ints) -> None:
     """Leave beside the weights what a report tells of the data and of how well the densities fit."""
-    store = selection.store
     names = ("num_subjects", "num_events", "num_codes", "datasets", "sites", "inputs")
     manifest = {name: store.manifest[name] for name in names if name in store.manifest}
     accounts = sorted((store.path / "datasets").glob("*.json"))
     datasets = [read_json(path) | {"name": path.stem} for path in accounts]
-    write_json(run / "artifacts" / "data.json", {"datasets": datasets, "store": manifest})
-    write_json(run / FITS, density_fits(Run(run), store, selection.tuning_rows[:_FIT_SUBJECTS]))
+    recorded = coverage(store.path).with_columns(pl.col("rate", "median").round_sig_figs(3)).to_dict(as_series=False)
+    content = {"datasets": datasets, "store": manifest, "coverage": recorded}
+    write_json(run / "artifacts" / "data.json", content)
+    write_json(run / FITS, density_fits(Run(run), store, tuning_rows[:_FIT_SUBJECTS]))
 
 
 def log(run: Path, line: dict[str, Any]) -> None:

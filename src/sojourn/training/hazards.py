@@ -17,6 +17,13 @@ def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequen
 
     From random moments of the first training batches, shrunk by half an event towards the rate of the bins around.
     """
+    return log_hazards(*count_hazards(sampler, plan, edges_hours))
+
+
+def count_hazards(
+    sampler: Sampler, plan: Sequence[Step], edges_hours: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Occurrences and hours of exposure of every code in every bin, shape (V, J) float64 each; those of sites add."""
     start = np.array([0.0, *edges_hours])
     end = np.array([*edges_hours, 2 * edges_hours[-1]])
     events = np.zeros((sampler.reader.num_codes, len(start)))
@@ -27,6 +34,11 @@ def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequen
         for j, (lower, upper) in enumerate(zip(start, end, strict=True)):
             exposure[:, j] += np.clip(hours - lower, 0.0, upper - lower).sum(0)
             events[:, j] += (is_event & (hours > lower) & (hours <= upper)).sum(0)
+    return events, exposure
+
+
+def log_hazards(events: np.ndarray, exposure: np.ndarray) -> torch.Tensor:
+    """Log-hazards per hour from what `count_hazards` counted, shape (V, J) float32."""
     hazard = (events + 0.5) / (exposure + 0.5 / _nearby_rate(events, exposure))
     return torch.from_numpy(np.log(hazard).clip(_LOWEST)).float()
 

@@ -66,7 +66,7 @@ def pretrain(
         trainer.fit()
     # A finished run lacks its fits where it was killed after the last step.
     if is_first_process() and not (was_finished and (run / FITS).exists()):
-        describe(run, selection)
+        describe(run, selection.store, selection.tuning_rows)
     return RunSummary(
         path=str(run),
         num_parameters=trainer.num_parameters,

@@ -1,6 +1,6 @@
 """Makes the samples of each step, in a thread ahead of the optimiser."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -100,16 +100,22 @@ class Sampler:
 
         Each step comes with one sample for each of its `num_shares` shares that are in `shares`.
         """
+        numbered = enumerate(islice(steps, first, first + count), first)
+        yield from self.prepare(numbered, shares=shares, num_shares=num_shares)
+
+    def prepare(
+        self, numbered: Iterable[tuple[int, Step]], *, shares: range = range(1), num_shares: int = 1
+    ) -> Iterator[tuple[Step, list[Sample]]]:
+        """Training samples of numbered steps, as `stream` gives them."""
 
         def samples(step: Step, number: int) -> list[Sample]:
             parts = step.shares(num_shares)
             return [self.sample(parts[i], number, is_training=True) for i in shares]
 
-        planned = islice(steps, first, first + count)
         with ThreadPoolExecutor(1, thread_name_prefix="sampler") as pool:
             waiting: list[tuple[Step, Future[list[Sample]]]] = []
             try:
-                for number, step in enumerate(planned, first):
+                for number, step in numbered:
                     waiting.append((step, pool.submit(samples, step, number)))
                     if len(waiting) > _STEPS_AHEAD:
                         done, future = waiting.pop(0)

@@ -99,11 +99,8 @@ class Selection:
         )
 
     def any_weights(self) -> npt.NDArray[np.float64]:
-        """Codes that may be asked at random, shape (V,): those that the history shows, by the root of their count."""
-        table = self.vocabulary.table
-        is_shown = ~(table["target_only"] | table["is_static"]).to_numpy()
-        weights: npt.NDArray[np.float64] = np.sqrt(table["count"].to_numpy().astype(np.float64)) * is_shown
-        return weights
+        """Codes that may be asked at random, shape (V,)."""
+        return any_weights(self.vocabulary)
 
     def settings(self) -> dict[str, Any]:
         """What ``run.yaml`` says."""
@@ -119,6 +116,14 @@ class Selection:
             },
             "versions": {name: version(name) for name in ("sojourn", "torch", "polars", "numpy", "meds")},
         }
+
+
+def any_weights(vocabulary: ModelVocabulary) -> npt.NDArray[np.float64]:
+    """Codes that may be asked at random, shape (V,): those that the history shows, by the root of their count."""
+    table = vocabulary.table
+    is_shown = ~(table["target_only"] | table["is_static"]).to_numpy()
+    weights: npt.NDArray[np.float64] = np.sqrt(table["count"].to_numpy().astype(np.float64)) * is_shown
+    return weights
 
 
 def _evenly(rows: Ints, count: int) -> Ints:

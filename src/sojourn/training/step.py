@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -81,8 +82,17 @@ class Stepper:
         self.optimizer: Any
         self.module, self.optimizer = fabric.setup(TrainStep(network), optimizer)
 
-    def step(self, samples: list[Sample], number: int, first_share: int = 0) -> StepResult:
+    def step(
+        self,
+        samples: list[Sample],
+        number: int,
+        first_share: int = 0,
+        *,
+        adjust: Callable[[], None] | None = None,
+    ) -> StepResult:
         """One step on this process's samples, the first of which is share `first_share` of the step.
+
+        `adjust` may change the gradients before they are clipped, as some federated strategies do.
 
         Raises
         ------
@@ -104,6 +114,8 @@ class Stepper:
             with self.fabric.no_backward_sync(self.module, enabled=i + 1 < len(samples)):
                 result = self._backward(sample, counts, number)
             sums = [a + b for a, b in zip(sums, torch.stack(result).detach().tolist(), strict=True)]
+        if adjust is not None:
+            adjust()
         self.fabric.clip_gradients(self.module, self.optimizer, max_norm=config.gradient_clip)
         self.optimizer.step()
         return StepResult(sums, counts, time.monotonic() - began)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from sojourn.sources.casts import parse_numeric, to_time
+from sojourn.sources.casts import parse_numeric, to_number, to_time
 from sojourn.sources.clocks import from_zoned
 from sojourn.sources.csv_mapping.mapping import MICROS, Condition, Time
 from sojourn.sources.recipes import code_of, label, unit_of
@@ -18,6 +18,8 @@ _TIME_OF_DAY = re.compile(r"%[HIklTRXscrp+]")
 _TOKEN = re.compile(r"%(?::z|\.?[369]?f|[-_0]?[YCymbBhdejaAuwUWVGDFHkIlPpMSRTXrcZzsxnt%+])")
 _GROUPED = r"^[<>=≤≥\s+-]*\d{1,3}(?:\.\d{3})+(?:,\d*)?$"
 _DAY_END = clock(23, 59, 59)
+_DATE_BYTES = 12
+"""Longer text is no date alone."""
 
 
 class Writing(NamedTuple):
@@ -89,7 +91,10 @@ def number(text: pl.Expr, decimal: str) -> pl.Expr:
         plain = text.str.strip_chars()
         ungrouped = pl.when(plain.str.contains(_GROUPED)).then(plain.str.replace_all(".", "", literal=True))
         text = ungrouped.otherwise(plain).str.replace(",", ".", literal=True)
-    return parse_numeric(text)
+    plain = to_number(text)
+    # Reading text by patterns is slow, so only what is not plainly a number goes through it.
+    parsed = parse_numeric(pl.when(plain.is_null()).then(text))
+    return pl.struct(number=pl.coalesce(plain, parsed.struct.field("number")), bound=parsed.struct.field("bound"))
 
 
 def value_of(cells: Cells) -> pl.Expr:
@@ -130,11 +135,13 @@ def _written(text: pl.Expr, form: str, spec: Time, writing: Writing) -> pl.Expr:
         return from_zoned(zoned, writing.zone)
     whole = _to_zone(text.str.to_datetime(form, time_unit="us", strict=False), spec, writing)
     day_part = form[: clock_part.start()].rstrip(" T")
-    return pl.coalesce(whole, _written(text, day_part, spec, writing)) if "%d" in day_part else whole
+    short = pl.when(text.str.len_bytes() <= _DATE_BYTES).then(text)
+    return pl.coalesce(whole, _written(short, day_part, spec, writing)) if "%d" in day_part else whole
 
 
 def _iso(text: pl.Expr, spec: Time, writing: Writing) -> pl.Expr:
     """ISO 8601 with or without a time of day and an offset from UTC."""
+    text = pl.when(text.str.contains(r"^\d{4}-\d\d-\d\d")).then(text)
     day = pl.when(text.str.len_chars() == 10).then(text.str.to_date("%Y-%m-%d", strict=False))
     zoned = pl.when(text.str.contains(r":\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)$")).then(
         text.str.replace("T", " ", literal=True)

@@ -1,6 +1,6 @@
 """Stream the files of a compiled table as batches of events."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
@@ -9,7 +9,7 @@ from sojourn.sources.casts import to_integer
 from sojourn.sources.csv_mapping.compiling import Compiled, Dialect, Join, joined
 from sojourn.sources.frames import frames_of, regroup
 from sojourn.sources.identity import hashed
-from sojourn.sources.recipes import convert, label
+from sojourn.sources.recipes import Emit, convert, label
 from sojourn.sources.records import SourceBatch, as_events, quarantine
 
 _BATCH_ROWS = 200_000
@@ -124,9 +124,9 @@ def _convert(
         reject.append((reason, is_unknown))
         unknown.append((reason, frame.filter(is_unknown)["row"]))
     who = subjects.numbers(frame.select(table.subject.alias("_who")).to_series())
-    frame = frame.with_columns(who.alias("_who"))
-    times = [emit.time for emit in table.emits if emit.time is not None]
-    if table.written_times and len(times) == len(table.emits):
+    frame, emits = _prepare(frame.with_columns(who.alias("_who")), table.emits)
+    times = [emit.time for emit in emits if emit.time is not None]
+    if table.written_times and len(times) == len(emits):
         is_written = pl.any_horizontal(text.is_not_null() for text in table.written_times)
         is_unread = pl.all_horizontal(time.is_null() for time in times)
         reject.append(("unreadable_time", is_written & is_unread))
@@ -134,11 +134,22 @@ def _convert(
     if table.site is not None:
         name = label(table.site)
         hospital = name if site is None else pl.concat_str(pl.lit(site), name, separator="-", ignore_nulls=True)
-    events, quarantined = convert(frame, table.emits, site=hospital, subject=pl.col("_who"), reject=reject)
+    events, quarantined = convert(frame, emits, site=hospital, subject=pl.col("_who"), reject=reject)
     for reason, rows in unknown:  # without the joined row there is often no patient: that is the better reason
         is_why = (pl.col("reason") == "no_subject") & pl.col("row").is_in(rows.implode())
         quarantined = quarantined.with_columns(reason=pl.when(is_why).then(pl.lit(reason)).otherwise("reason"))
     return events, quarantined
+
+
+def _prepare(frame: pl.DataFrame, emits: Sequence[Emit]) -> tuple[pl.DataFrame, list[Emit]]:
+    """Work out all parts of the events at once, what they share only once; the events then name columns."""
+    parts: dict[str, pl.Expr] = {}
+    named = []
+    for number, emit in enumerate(emits):
+        own = {name: part for name, part in emit._asdict().items() if part is not None}
+        parts |= {f"_{number} {name}": part for name, part in own.items()}
+        named.append(emit._replace(**{name: pl.col(f"_{number} {name}") for name in own}))
+    return frame.lazy().with_columns(**parts).collect(), named
 
 
 def _key(join: Join) -> str:

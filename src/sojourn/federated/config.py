@@ -1,0 +1,153 @@
+"""The settings of a federated training."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sojourn.training.config import PretrainConfig
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FedAvg(_Settings):
+    """The weighted mean of the sites' updates (McMahan et al. 2017, arXiv 1602.05629)."""
+
+    name: Literal["fedavg"] = "fedavg"
+    rate: Annotated[float, Field(gt=0)] = 1.0
+    """Share of the mean update that is made."""
+
+
+class FedProx(_Settings):
+    """FedAvg whose sites are pulled back to where the round began (Li et al. 2020, arXiv 1812.06127)."""
+
+    name: Literal["fedprox"] = "fedprox"
+    rate: Annotated[float, Field(gt=0)] = 1.0
+    mu: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of half the squared distance to the weights of the round's beginning."""
+
+
+class FedAdam(_Settings):
+    """Adam on the mean update (Reddi et al. 2021, arXiv 2003.00295)."""
+
+    name: Literal["fedadam"] = "fedadam"
+    rate: Annotated[float, Field(gt=0)] = 3e-3
+    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    tau: Annotated[float, Field(gt=0)] = 1e-3
+    """Degree of adaptivity: added to the root of the second moment."""
+
+
+class FedYogi(FedAdam):
+    """Yogi on the mean update (Reddi et al. 2021): the second moment changes additively."""
+
+    name: Literal["fedyogi"] = "fedyogi"  # type: ignore[assignment]
+
+
+class DiLoCo(_Settings):
+    """Nesterov momentum on the mean update (Douillard et al. 2023, arXiv 2311.08105)."""
+
+    name: Literal["diloco"] = "diloco"
+    rate: Annotated[float, Field(gt=0)] = 0.7
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+class Scaffold(_Settings):
+    """Control variates against the drift of the sites (Karimireddy et al. 2020, arXiv 1910.06378)."""
+
+    name: Literal["scaffold"] = "scaffold"
+    rate: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Daisy(_Settings):
+    """Models walk from site to site between the means (FedDC, Kamp et al. 2023, arXiv 2110.03469)."""
+
+    name: Literal["daisy"] = "daisy"
+    mean_every: Annotated[int, Field(ge=1)] = 5
+    """Rounds between two means; in the others each model moves on to another site."""
+
+
+Strategy = Annotated[FedAvg | FedProx | FedAdam | FedYogi | DiLoCo | Scaffold | Daisy, Field(discriminator="name")]
+
+
+class Privacy(_Settings):
+    """Differential privacy of each patient, whatever else is known (see docs/federated.md for what it covers)."""
+
+    epsilon: Annotated[float, Field(gt=0)] = 8.0
+    """Cost of this training to any patient of a site."""
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Probability with which it may be exceeded; null: one over the number of the site's training patients."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Norm to which the gradient of a patient is cut."""
+    patients_per_step: Annotated[int, Field(ge=1)] = 32
+    """Patients that a step draws on average."""
+
+
+class FederatedConfig(_Settings):
+    """Settings of a federated training; every one is written to ``run.yaml``.
+
+    Examples
+    --------
+    >>> FederatedConfig(strategy={"name": "diloco"}).strategy.momentum
+    0.9
+    """
+
+    rounds: Annotated[int, Field(ge=1)] = 20
+    local_steps: Annotated[int, Field(ge=1)] = 25
+    """Optimiser steps of a site in a round, at most."""
+    max_local_epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes of a site over its own records in a round, at most: a small hospital makes fewer steps."""
+    sites_per_round: Annotated[int, Field(ge=1)] | None = None
+    """How many sites take part in a round, drawn at random; all by default."""
+    weighting: Literal["subjects", "equal"] = "subjects"
+    """What a site's update weighs in the mean: its number of training subjects, or the same as every other."""
+    strategy: Strategy = FedAvg()
+    personal: bool = False
+    """Whether the policy part of the network stays at each site (FedFactor): site vectors and the adapters of the gap
+    and code heads."""
+    keep_moments: bool = True
+    """Whether a site's optimiser goes on from its own moments in the next round."""
+    privacy: Privacy | None = None
+    """Noise that hides each patient; null: none."""
+    min_cell: Annotated[int, Field(ge=1)] = 5
+    """Fewest patients behind any count or bin of values that leaves a site."""
+    min_sites: Annotated[int, Field(ge=1)] = 1
+    """Fewest usable answers that make a round; with fewer, the training stops and can be resumed."""
+    max_update_ratio: Annotated[float, Field(gt=1)] = 10.0
+    """An update longer than this many times the median of its round is refused."""
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a round waits for an answer."""
+    evaluate_every: Annotated[int, Field(ge=1)] = 5
+    """Rounds between two evaluations on the sites' tuning subjects."""
+    min_count: Annotated[int, Field(ge=1)] = 20
+    """Codes that occur less often over all sites fall back to their parent."""
+    pretrain: PretrainConfig = PretrainConfig()
+    """Network, optimiser and loss, as in `sojourn pretrain`; its epochs and sites are not used."""
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that the schedule of the learning rate spans."""
+        return self.rounds * self.local_steps
+
+
+def read_federated(content: "FederatedConfig | dict[str, Any] | None") -> FederatedConfig:
+    """Settings from a dictionary, or as they are.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown or out of range; the message names each of them.
+    """
+    from pydantic import ValidationError
+
+    from sojourn.errors import ConfigError
+
+    if isinstance(content, FederatedConfig):
+        return content
+    try:
+        return FederatedConfig.model_validate(content or {})
+    except ValidationError as error:
+        problems = "; ".join(": ".join((".".join(map(str, e["loc"])), e["msg"])) for e in error.errors())
+        msg = f"config must hold settings of FederatedConfig; {problems}. See docs/federated.md."
+        raise ConfigError(msg) from error

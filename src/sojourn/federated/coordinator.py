@@ -1,0 +1,294 @@
+"""The course of a federated training: survey, start, rounds, and an ordinary run folder at the end."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sojourn.errors import FederationError, UpdateRefusedError
+from sojourn.federated import survey as surveys
+from sojourn.federated.checkpoint import Progress, load_progress, save_progress
+from sojourn.federated.config import FederatedConfig, read_federated
+from sojourn.federated.finish import open_run, write_weights
+from sojourn.federated.local import Job
+from sojourn.federated.messages import Message, Refusal, Tensors, check, norm
+from sojourn.federated.personal import shared_names, undiluted
+from sojourn.federated.strategies import make_strategy
+from sojourn.federated.strategies.averaging import CONTROL, Averaging
+from sojourn.federated.transport import Transport
+from sojourn.federated.vocabulary import vocabulary_bytes
+from sojourn.progress import console, progress_bar
+from sojourn.tasks.outcomes import outcomes
+from sojourn.training.folder import forget_after, log
+from sojourn.training.hazards import log_hazards
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedSummary:
+    """What a federated training came to."""
+
+    path: str
+    """The run's folder."""
+    sites: tuple[str, ...]
+    rounds: int
+    best_round: int
+    """Round after which the weights that were kept stood; the first is 1."""
+    bits_per_event: float
+    """On the tuning subjects of all sites, of those weights."""
+    num_subjects: int
+    """Training subjects of all sites."""
+    refused: int
+    """Answers that were not used; the log says why."""
+    megabytes: float
+    """Size of all weights and updates that were sent, both ways."""
+    seconds: float
+    seconds_outside: float
+    """Of these, spent on anything but waiting for the sites."""
+
+
+class Coordinator:
+    """Leads the sites through the rounds; sees updates, counts and losses, never a record.
+
+    Parameters
+    ----------
+    transport : how the sites are reached.
+    run : folder of the run; a training that was interrupted there is gone on with at its next round.
+    config : settings; a `FederatedConfig`, a dictionary, or None for the defaults.
+    """
+
+    def __init__(
+        self, transport: Transport, run: Path, config: FederatedConfig | dict[str, object] | None = None
+    ) -> None:
+        self.transport, self.run_folder, self.config = transport, run, read_federated(config)
+        self.num_bytes = 0
+        self.seconds_waited = 0.0
+
+    def run(self) -> FederatedSummary:
+        """Train, or go on with training.
+
+        Raises
+        ------
+        FederationError
+            If too few sites answer; what was reached so far is kept, and the same call goes on from there.
+        """
+        began, config = time.monotonic(), self.config
+        progress = load_progress(self.run_folder, config)
+        job, told = self._start() if progress is None else self._start_again(progress)
+        weights = {name: weight.detach().numpy().copy() for name, weight in job.network().named_parameters()}
+        names = shared_names(weights, personal=config.personal)
+        strategy = make_strategy(
+            config.strategy, {name: weights[name] for name in names}, job.sites, config.pretrain.seed
+        )
+        if progress is None:
+            progress = Progress(sites=job.sites, num_subjects=told)
+            open_run(self.run_folder, job, config, progress)
+        else:
+            strategy.weights = progress.weights
+            strategy.load_state(progress.strategy)
+            forget_after(self.run_folder, progress.round)
+        with progress_bar("federated rounds", config.rounds) as bar:
+            bar.advance(progress.round)
+            for round_ in range(progress.round, config.rounds):
+                deltas = self._ask_to_train(round_, job.sites, strategy, progress)
+                shares = self._shares(deltas, progress.num_subjects)
+                fitted = {s: undiluted(d, job.sites.index(s) + 1, shares[s]) for s, d in deltas.items()}
+                strategy.update(round_, fitted, shares)
+                progress.round, progress.weights, progress.strategy = round_ + 1, strategy.weights, strategy.state()
+                if (round_ + 1) % config.evaluate_every == 0 or round_ + 1 == config.rounds:
+                    self._evaluate(round_, job, progress, weights | strategy.weights)
+                    bar.note(f"{progress.bits:.2f} bits per event")
+                save_progress(self.run_folder, config, progress)
+                bar.advance()
+        return self._summary(progress, time.monotonic() - began)
+
+    # -- before the first round -------------------------------------------------------------------------------------
+
+    def _start(self) -> tuple[Job, dict[str, int]]:
+        """Agree with the sites on vocabulary, outcomes and first hazards."""
+        config = self.config
+        texts = {"config": config.model_dump_json()}
+        asked = {site: Message("survey", 0, {}, {}, texts) for site in self.transport.sites}
+        told = {site: surveys.from_message(answer) for site, answer in self._ask(asked, 0).items()}
+        sites = tuple(sorted(told))
+        console.print(f"{len(sites)} of {len(asked)} sites take part")
+        vocabulary = surveys.fit_vocabulary(surveys.merge([told[site] for site in sites]), min_count=config.min_count)
+        known = {outcome.code for outcome in outcomes().values()}
+        table = vocabulary.table
+        chosen = config.pretrain.outcomes or tuple(
+            table.filter(table["code"].is_in(sorted(known)) & (table["count"] > 0))["code"]
+        )
+        texts |= {"outcomes": json.dumps(chosen), "sites": json.dumps(sites)}
+        packed = {"vocabulary": vocabulary_bytes(vocabulary)}
+        found = self._ask({site: Message("hazards", 0, packed, {}, texts) for site in sites}, 0)
+        events, exposure = (sum(found[s].tensors[part] for s in sorted(found)) for part in ("events", "exposure"))
+        job = Job(
+            vocabulary, tuple(chosen), sites, log_hazards(np.asarray(events), np.asarray(exposure)), config.pretrain
+        )
+        self._tell(job)
+        return job, {site: told[site].num_subjects for site in sites}
+
+    def _start_again(self, progress: Progress) -> tuple[Job, dict[str, int]]:
+        """Take up a training that was interrupted; sites that lost its start are told again."""
+        job = progress.job(self.run_folder, self.config)
+        self._tell(job)
+        return job, progress.num_subjects
+
+    def _tell(self, job: Job) -> None:
+        texts = {
+            "config": self.config.model_dump_json(),
+            "outcomes": json.dumps(job.outcomes),
+            "sites": json.dumps(job.sites),
+        }
+        packed = {"vocabulary": vocabulary_bytes(job.vocabulary), "log_hazard": job.log_hazard.numpy()}
+        self._ask({site: Message("start", 0, packed, {}, texts) for site in job.sites}, 0)
+
+    # -- rounds -----------------------------------------------------------------------------------------------------
+
+    def _ask_to_train(
+        self, round_: int, sites: tuple[str, ...], strategy: Averaging, progress: Progress
+    ) -> dict[str, Tensors]:
+        """Usable updates of a round."""
+        config = self.config
+        chosen = list(sites)
+        if config.sites_per_round is not None and config.sites_per_round < len(sites):
+            rng = np.random.default_rng([config.pretrain.seed, round_])
+            chosen = sorted(rng.choice(sites, config.sites_per_round, replace=False).tolist())
+        asked = {site: Message("train", round_, strategy.sent_to(site, round_)) for site in chosen}
+        answers = self._ask(asked, round_, progress=progress)
+        deltas, losses = {}, []
+        for site, answer in sorted(answers.items()):
+            shapes = {name: tensor.shape for name, tensor in asked[site].tensors.items()}
+            try:
+                check(answer, "train", shapes)
+            except UpdateRefusedError as error:
+                self._refuse(round_, site, Refusal(error.reason, str(error)), progress)
+            else:
+                deltas[site] = answer.tensors
+                losses.append(answer.numbers.get("nats_per_event", math.nan))
+        deltas = self._without_outliers(round_, deltas, progress)
+        if len(deltas) < config.min_sites or not deltas:
+            msg = (
+                f"round {round_ + 1} must have usable answers of at least {config.min_sites} sites; got {len(deltas)}. "
+                f"{self.run_folder}/metrics.jsonl says why. The same command goes on from this round."
+            )
+            raise FederationError(msg)
+        line: dict[str, Any] = {"step": round_ + 1, "epoch": round_, "split": "train", "sites": len(deltas)}
+        nats = float(np.mean(losses))
+        if math.isfinite(nats):  # sites with a privacy budget tell no training loss
+            line |= {"nats_per_event": nats, "bits_per_event": nats / math.log(2)}
+        log(self.run_folder, line)
+        return deltas
+
+    def _without_outliers(self, round_: int, deltas: dict[str, Tensors], progress: Progress) -> dict[str, Tensors]:
+        """Refuse updates that are much longer than the others of their round."""
+        size = {
+            site: norm({name: tensor for name, tensor in delta.items() if not name.startswith(CONTROL)})
+            for site, delta in deltas.items()
+        }
+        limit = self.config.max_update_ratio * float(np.median(list(size.values()))) if len(size) > 2 else math.inf
+        for site in [site for site, length in size.items() if length > limit]:
+            detail = (
+                f"its update is {size[site] / limit * self.config.max_update_ratio:.0f} times the median of the round."
+            )
+            self._refuse(round_, site, Refusal("too_large", detail), progress)
+            del deltas[site]
+        return deltas
+
+    def _shares(self, deltas: Mapping[str, Tensors], num_subjects: Mapping[str, int]) -> dict[str, float]:
+        """Weight of each site in the mean."""
+        raw = {site: num_subjects[site] if self.config.weighting == "subjects" else 1 for site in deltas}
+        return {site: weight / sum(raw.values()) for site, weight in raw.items()}
+
+    def _evaluate(self, round_: int, job: Job, progress: Progress, weights: Tensors) -> None:
+        """Tuning loss over all sites; the best weights are those of the run."""
+        names = shared_names(weights, personal=self.config.personal)
+        asked = {site: Message("evaluate", round_, {name: weights[name] for name in names}) for site in job.sites}
+        told = [dict(answer.numbers) for answer in self._ask(asked, round_, progress=progress).values()]
+        told = [numbers for numbers in told if "events" in numbers and all(map(math.isfinite, numbers.values()))]
+        events = sum(numbers["events"] for numbers in told)
+        if not events:
+            write_weights(self.run_folder, job, weights)
+            return
+        parts = {n: sum(numbers[n] for numbers in told) / events for n in ("nats_gap", "nats_code", "nats_value")}
+        queries = float(np.average([n["query_nats"] for n in told], weights=[n["events"] for n in told]))
+        nats = sum(parts.values())
+        line = {"nats_per_event": nats, "bits_per_event": nats / math.log(2), "query_nats": queries, "sites": len(told)}
+        log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "tuning", **parts, **line})
+        score = nats + self.config.pretrain.outcome_weight * queries
+        if score < progress.best:
+            progress.best, progress.best_round, progress.bits = score, round_ + 1, nats / math.log(2)
+            write_weights(self.run_folder, job, weights)
+
+    # -- asking -----------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self, requests: Mapping[str, Message], round_: int, *, progress: Progress | None = None
+    ) -> dict[str, Message]:
+        """Usable answers by site; refusals are logged."""
+        began, found = time.monotonic(), {}
+        for site, answer in self.transport.ask(requests, timeout_s=self.config.timeout_s):
+            self.num_bytes += requests[site].num_bytes
+            if isinstance(answer, Refusal):
+                self._refuse(round_, site, answer, progress)
+            else:
+                self.num_bytes += answer.num_bytes
+                found[site] = answer
+        self.seconds_waited += time.monotonic() - began
+        if not found:
+            msg = f"at least one site must answer; none of {len(requests)} did. See {self.run_folder}/refusals.jsonl."
+            raise FederationError(msg)
+        return found
+
+    def _refuse(self, round_: int, site: str, refusal: Refusal, progress: Progress | None) -> None:
+        """Leave a site out, and say why."""
+        self.run_folder.mkdir(parents=True, exist_ok=True)
+        line = {"round": round_ + 1, "site": site, "reason": refusal.reason, "detail": refusal.detail}
+        with (self.run_folder / "refusals.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        console.print(f"{site} left out of round {round_ + 1}: {refusal.reason}")
+        if progress is not None:
+            progress.refused += 1
+
+    def _summary(self, progress: Progress, seconds: float) -> FederatedSummary:
+        return FederatedSummary(
+            path=str(self.run_folder),
+            sites=progress.sites,
+            rounds=progress.round,
+            best_round=progress.best_round,
+            bits_per_event=progress.bits,
+            num_subjects=sum(progress.num_subjects.values()),
+            refused=progress.refused,
+            megabytes=self.num_bytes / 1e6,
+            seconds=seconds,
+            seconds_outside=seconds - self.seconds_waited,
+        )
+
+
+def federate(
+    transport: Transport, run: Path, *, config: FederatedConfig | dict[str, object] | None = None
+) -> FederatedSummary:
+    """Train one model at several sites without moving a record, and leave it as an ordinary run.
+
+    An interrupted call is taken up again by the same call, at the round after the last finished one.
+
+    Parameters
+    ----------
+    transport : how the sites are reached: `InProcess`, or a Flower deployment.
+    run : folder of the run: `sojourn predict`, `evaluate` and `report` work on it as on any other.
+    config : settings; a `FederatedConfig`, a dictionary, or None for the defaults.
+
+    Raises
+    ------
+    ConfigError
+        If the settings are wrong.
+    FederationError
+        If too few sites give usable answers.
+    RunError
+        If the folder holds a training with other settings.
+    """
+    return Coordinator(transport, run, config).run()

@@ -1,0 +1,64 @@
+"""A federated training as an ordinary run folder, so that every other command works on it."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from sojourn.errors import RunError
+from sojourn.federated.checkpoint import Progress
+from sojourn.federated.config import FederatedConfig
+from sojourn.federated.local import Job
+from sojourn.federated.messages import Tensors
+from sojourn.training.run import (
+    SETTINGS,
+    VOCABULARY,
+    WEIGHTS,
+    read_settings,
+    resolved,
+    save_settings,
+    save_tensors,
+)
+
+
+def open_run(run: Path, job: Job, config: FederatedConfig, progress: Progress) -> None:
+    """Write settings, vocabulary and first hazards.
+
+    Raises
+    ------
+    RunError
+        If the folder holds a run of another kind.
+    """
+    if (run / SETTINGS).exists() and "federated" not in read_settings(run):
+        msg = f"run must be new or of a federated training; {run} holds another run. Choose another folder."
+        raise RunError(msg)
+    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    job.vocabulary.save(run / VOCABULARY)
+    save_tensors(run / "checkpoints" / "hazards.safetensors", {"log_hazard": job.log_hazard})
+    told = json.dumps([progress.num_subjects, job.vocabulary.table["count"].to_list()], sort_keys=True)
+    settings = {
+        "config": resolved(config.pretrain),
+        "sites": list(job.sites),
+        "outcomes": list(job.outcomes),
+        "data": {
+            "store": "at the sites",
+            "fingerprint": hashlib.sha256(told.encode()).hexdigest(),
+            "num_training_subjects": sum(progress.num_subjects.values()),
+            "num_tuning_subjects": None,
+        },
+        "federated": config.model_dump(mode="json", exclude={"pretrain"}),
+        "versions": {name: version(name) for name in ("sojourn", "torch", "polars", "numpy", "meds")},
+    }
+    save_settings(run, settings)
+
+
+def write_weights(run: Path, job: Job, weights: Tensors) -> None:
+    """Write the weights of a round as those of the run.
+
+    Under FedFactor the policy part is the one that everybody started from: each site's own never left it.
+    """
+    network = job.network()
+    network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()}, strict=False)
+    save_tensors(run / WEIGHTS, network.state_dict())

@@ -1,0 +1,196 @@
+"""Training at one site: some optimiser steps from the shared weights, on the site's own records."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sojourn.errors import ConfigError
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
+from sojourn.federated.messages import Tensors
+from sojourn.model import Network
+from sojourn.training.config import PretrainConfig
+from sojourn.training.devices import make_fabric
+from sojourn.training.evaluate import TuningLoss, tuning_loss
+from sojourn.training.loss import Sample
+from sojourn.training.plan import Step, epoch_steps, steps
+from sojourn.training.records import Ints, RecordReader
+from sojourn.training.run import code_table, words_of
+from sojourn.training.sampler import Sampler
+from sojourn.training.selection import any_weights
+from sojourn.training.step import Stepper
+from sojourn.training.trainer import make_optimizer
+
+Adjust = Callable[[Network], None]
+"""Changes the gradients of a network before a step."""
+
+
+class Job(NamedTuple):
+    """What all sites of a training share."""
+
+    vocabulary: ModelVocabulary
+    outcomes: tuple[str, ...]
+    """Codes whose first event is asked for."""
+    sites: tuple[str, ...]
+    """All sites; the place in this list, from 1, is a site's row in the network's table of sites."""
+    log_hazard: Tensor
+    """(V, J) what the hazards start from."""
+    config: PretrainConfig
+
+    def network(self) -> Network:
+        """The network with the weights that everybody starts from."""
+        torch.manual_seed(self.config.seed)
+        shape = self.config.network()
+        codes = code_table(self.vocabulary, self.log_hazard, words_of(self.vocabulary, shape.num_word_features))
+        return Network(shape, codes, len(self.sites))
+
+
+class SiteRows(NamedTuple):
+    """A site's subjects in its store."""
+
+    train: Ints
+    tuning: Ints
+
+    @classmethod
+    def of(cls, store: EventStore, site: str, config: PretrainConfig) -> "SiteRows":
+        """Rows of the training and tuning subjects.
+
+        Raises
+        ------
+        ConfigError
+            If the site has no training subject.
+        """
+        train = [store.rows(split=split, sites=[site]) for split in config.train_splits]
+        tuning = store.rows(split=config.tuning_split or "tuning", sites=[site])
+        found = cls(np.sort(np.concatenate(train)), tuning[: config.tuning_subjects])
+        if not len(found.train):
+            msg = f"store must hold training subjects of {site}; {store.path} has none. See `sojourn inspect`."
+            raise ConfigError(msg)
+        return found
+
+
+class LocalResult(NamedTuple):
+    """What some local steps came to."""
+
+    num_steps: int
+    nats_per_event: float
+    """Mean over the steps."""
+
+
+class LocalTrainer:
+    """One site's network, optimiser and place in its own records.
+
+    Parameters
+    ----------
+    job : what all sites share.
+    store : the site's store, or one in which it is a site among others.
+    site : the site's name.
+    total_steps : steps that the schedule of the learning rate spans.
+    """
+
+    def __init__(self, job: Job, store: EventStore, site: str, *, total_steps: int) -> None:
+        self.job, self.site, self.config = job, site, job.config
+        self.rows = SiteRows.of(store, site, job.config)
+        self.num_instants: Ints = store.subjects["num_instants"].to_numpy().astype(np.int64)
+        reader = RecordReader(store, job.vocabulary, list(job.sites))
+        outcomes = np.array([job.vocabulary.index[code] for code in job.outcomes], dtype=np.int64)
+        self.sampler = Sampler(reader, job.config, outcomes, any_weights(job.vocabulary))
+        self.fabric = make_fabric(job.config.accelerator, job.config.precision)
+        self.network = job.network()
+        self.optimizer = make_optimizer(self.network, job.config.learning_rate, job.config.weight_decay)
+        self.stepper = Stepper(self.network, self.optimizer, self.fabric, config=job.config, total=total_steps)
+        self.steps_per_epoch = len(self._epoch(self.rows.train))
+        self._planned: Iterator[Step] | None = None
+        self.num_made = 0
+        """Steps that this site has made since the training began."""
+
+    def num_steps(self, most: int, max_epochs: float) -> int:
+        """Steps of a round: `most`, but no more than `max_epochs` passes over the site's records."""
+        return max(1, min(most, math.ceil(max_epochs * self.steps_per_epoch)))
+
+    def train(self, num_steps: int, first_number: int, adjust: Adjust | None = None) -> LocalResult:
+        """Make some steps.
+
+        Parameters
+        ----------
+        num_steps : how many.
+        first_number : place of the first one in the schedule of the learning rate.
+        adjust : changes the gradients before each step.
+        """
+        change = None if adjust is None else lambda: adjust(self.network)
+        nats = events = 0.0
+        for number, samples in self._samples(num_steps):
+            result = self.stepper.step(samples, first_number + number, adjust=change)
+            nats += sum(result.sums[:3])
+            events += result.counts.events
+        self.num_made += num_steps
+        return LocalResult(num_steps, nats / max(events, 1))
+
+    def _samples(self, num_steps: int) -> Iterator[tuple[int, list[Sample]]]:
+        """Samples of the next steps of the site's own plan, prepared ahead."""
+        if self._planned is None:
+            self._planned = steps(
+                self.rows.train,
+                self.num_instants[self.rows.train],
+                context=self.config.context,
+                instants_per_batch=self.config.instants_per_batch,
+                seed=self.config.seed,
+            )
+            for _ in range(self.num_made):
+                next(self._planned)
+        chosen = [next(self._planned) for _ in range(num_steps)]
+        prepared = self.sampler.prepare(enumerate(chosen, self.num_made))
+        return ((k, samples) for k, (_, samples) in enumerate(prepared))
+
+    def evaluate(self) -> TuningLoss | None:
+        """Loss on the site's tuning subjects; None where there are none."""
+        if not len(self.rows.tuning):
+            return None
+        self.network.eval()
+        return tuning_loss(self.network, self.sampler, self._epoch(self.rows.tuning), self.fabric)
+
+    def _epoch(self, rows: Ints) -> list[Step]:
+        config = self.config
+        return epoch_steps(
+            rows,
+            self.num_instants[rows],
+            context=config.context,
+            instants_per_batch=config.instants_per_batch,
+            seed=config.seed,
+            epoch=0,
+        )
+
+    # -- weights ----------------------------------------------------------------------------------------------------
+
+    def load(self, weights: Tensors) -> None:
+        """Take over weights by name; those not given stay."""
+        given = {name: torch.from_numpy(weight) for name, weight in weights.items()}
+        self.network.load_state_dict(given, strict=False)
+
+    def weights(self) -> Tensors:
+        """Copies of all trained weights."""
+        return {name: weight.detach().numpy().copy() for name, weight in self.network.named_parameters()}
+
+    def moments(self) -> Tensors:
+        """The optimiser's state, as named tensors."""
+        names = {id(parameter): name for name, parameter in self.network.named_parameters()}
+        return {
+            f"{key}.{names[id(parameter)]}": moment.numpy()
+            for parameter, state in self.optimizer.state.items()
+            for key, moment in state.items()
+        }
+
+    def load_moments(self, moments: Tensors) -> None:
+        """Take over what `moments` gave."""
+        parameters = dict(self.network.named_parameters())
+        for full, moment in moments.items():
+            key, name = full.split(".", 1)
+            self.optimizer.state[parameters[name]][key] = torch.from_numpy(np.array(moment))
+
+    def forget_moments(self) -> None:
+        """Start the optimiser afresh."""
+        self.optimizer.state.clear()

@@ -1,0 +1,136 @@
+"""What travels between the coordinator and a site: named tensors, numbers and texts, and nothing that runs as code."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from sojourn.errors import UpdateRefusedError
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+_HEADER = "sojourn"
+_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 100_000_000
+
+
+class Message(NamedTuple):
+    """A request to a site, or its reply."""
+
+    kind: str
+    """What is asked or answered, such as ``train``; an answer has the kind of its question."""
+    round: int = 0
+    """Number of the round, from 0."""
+    tensors: Tensors = {}  # noqa: RUF012  (never changed in place)
+    """Arrays by name."""
+    numbers: Mapping[str, float] = {}
+    """Finite numbers by name."""
+    texts: Mapping[str, str] = {}
+    """Words by name."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the arrays, which is nearly all that is sent."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+class Refusal(NamedTuple):
+    """Why a site gave no usable answer."""
+
+    reason: str
+    """One word: ``unreachable``, ``not_finite``, ``wrong_shape``..."""
+    detail: str = ""
+    """A sentence for the log; never a value of a record."""
+
+
+def pack(message: Message) -> bytes:
+    """A message as bytes: safetensors, with the rest as JSON in its header.
+
+    Examples
+    --------
+    >>> sent = Message("train", 3, {"w": np.ones(2, np.float32)}, {"events": 7.0})
+    >>> unpack(pack(sent)).numbers, unpack(pack(sent)).tensors["w"].tolist()
+    ({'events': 7.0}, [1.0, 1.0])
+    """
+    header = {
+        "kind": message.kind,
+        "round": message.round,
+        "numbers": dict(message.numbers),
+        "texts": dict(message.texts),
+    }
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in message.tensors.items()}
+    packed: bytes = safetensors.numpy.save(tensors, {_HEADER: json.dumps(header, allow_nan=False)})
+    return packed
+
+
+def unpack(content: bytes) -> Message:
+    """The message in `content`.
+
+    Raises
+    ------
+    UpdateRefusedError
+        If the bytes are cut short or are something else (``malformed``).
+    """
+    try:
+        length = int.from_bytes(content[:_LENGTH_BYTES], "little")
+        if not 0 < length <= min(len(content) - _LENGTH_BYTES, _MAX_HEADER_BYTES):
+            raise ValueError("no header")
+        header = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])["__metadata__"][_HEADER]
+        said = json.loads(header)
+        tensors = safetensors.numpy.load(content)
+        numbers = {str(name): float(number) for name, number in said["numbers"].items()}
+        texts = {str(name): str(text) for name, text in said["texts"].items()}
+        return Message(str(said["kind"]), int(said["round"]), tensors, numbers, texts)
+    except (ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+        msg = (
+            f"message must be safetensors with Sojourn's header; got {len(content)} bytes that are not. Send it again."
+        )
+        raise UpdateRefusedError("malformed", msg) from error
+
+
+def check(message: Message, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse an answer that is not what was asked for.
+
+    Parameters
+    ----------
+    message : the answer.
+    kind : what was asked.
+    shapes : shape of every tensor that the answer must have, and no other.
+
+    Raises
+    ------
+    UpdateRefusedError
+        With the reason ``wrong_kind``, ``wrong_names`` (another vocabulary or version), ``wrong_shape``, ``wrong_type``
+        or ``not_finite``.
+    """
+    if message.kind != kind:
+        raise UpdateRefusedError("wrong_kind", f"answer must be of kind {kind}; got {message.kind}.")
+    if message.tensors.keys() != shapes.keys():
+        lacks, extra = sorted(shapes.keys() - message.tensors.keys()), sorted(message.tensors.keys() - shapes.keys())
+        msg = f"answer must hold the tensors that were asked for; it lacks {lacks[:3]} and adds {extra[:3]}."
+        raise UpdateRefusedError("wrong_names", msg)
+    for name, shape in shapes.items():
+        tensor = message.tensors[name]
+        if tensor.shape != shape:
+            raise UpdateRefusedError("wrong_shape", f"{name} must have the shape {shape}; got {tensor.shape}.")
+        if tensor.dtype.kind != "f":
+            raise UpdateRefusedError("wrong_type", f"{name} must hold floating-point numbers; got {tensor.dtype}.")
+        if not np.isfinite(tensor).all():
+            raise UpdateRefusedError("not_finite", f"{name} must be finite; it holds NaN or infinity.")
+    if not all(np.isfinite(number) for number in message.numbers.values()):
+        raise UpdateRefusedError("not_finite", "numbers must be finite; some are not.")
+
+
+def norm(tensors: Mapping[str, npt.NDArray[Any]]) -> float:
+    """Euclidean norm of all tensors together.
+
+    Examples
+    --------
+    >>> norm({"a": np.array([3.0]), "b": np.array([[4.0]])})
+    5.0
+    """
+    return float(np.sqrt(sum(float(np.vdot(tensor, tensor)) for tensor in tensors.values())))

@@ -1,0 +1,83 @@
+"""A site's privacy ledger: what was spent, in a file that only grows, and a budget that is never overdrawn."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from sojourn.errors import BudgetError, DataError
+from sojourn.federated.privacy.accountant import Spending, epsilon_of
+
+_NAME = "privacy-ledger.jsonl"
+
+
+class Balance(NamedTuple):
+    """What a site has spent on its patients, over all trainings."""
+
+    epsilon: float
+    delta: float
+    budget: float
+    """Epsilon at which the site stops."""
+
+
+class Ledger:
+    """Spendings of one site, written before anything is released.
+
+    Parameters
+    ----------
+    folder : the site's private folder; None keeps the ledger in memory, for research.
+    budget : epsilon that all trainings together may cost a patient.
+    delta : probability with which it may be exceeded.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged: a site that cannot tell what it spent must not go on.
+    """
+
+    def __init__(self, folder: Path | None, *, budget: float, delta: float) -> None:
+        self.path = None if folder is None else folder / _NAME
+        self.budget, self.delta = budget, delta
+        self._spent: list[Spending] = [] if self.path is None else _read(self.path)
+
+    @property
+    def balance(self) -> Balance:
+        """Epsilon of everything so far."""
+        return Balance(epsilon_of(self._spent, self.delta), self.delta, self.budget)
+
+    def spend(self, spending: Spending, *, purpose: str) -> Balance:
+        """Write down a release before it is made.
+
+        Raises
+        ------
+        BudgetError
+            If it would overdraw the budget; nothing is written and nothing may be released.
+        """
+        epsilon = epsilon_of([*self._spent, spending], self.delta)
+        if epsilon > self.budget:
+            msg = (
+                f"the privacy budget must last; {spending.steps} further steps would bring epsilon to {epsilon:.2f} of "
+                f"{self.budget:g}. The site takes no further part until its owner raises the budget."
+            )
+            raise BudgetError(msg)
+        if self.path is not None:
+            line = spending._asdict() | {"purpose": purpose, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # a crash after the release must not forget it
+        self._spent.append(spending)
+        return Balance(epsilon, self.delta, self.budget)
+
+
+def _read(path: Path) -> list[Spending]:
+    if not path.exists():
+        return []
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return [Spending(int(x["steps"]), float(x["sampling"]), float(x["noise"])) for x in lines]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} must hold the site's spendings, one per line; it is damaged. Restore it from the audit log."
+        raise DataError(msg) from error

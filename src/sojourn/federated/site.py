@@ -1,0 +1,239 @@
+"""A hospital in a federated training: it answers questions about its records, and keeps them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sojourn.errors import FederationError
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
+from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
+from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
+from sojourn.federated.memory import SiteMemory
+from sojourn.federated.messages import Message, Tensors
+from sojourn.federated.personal import is_personal, own_rows_only
+from sojourn.federated.privacy.budget import planned_spending, private_steps, read_budget
+from sojourn.federated.privacy.ledger import Ledger
+from sojourn.federated.privacy.release import codes_told, withhold_rare
+from sojourn.federated.privacy.steps import PrivateSteps
+from sojourn.federated.strategies.averaging import CONTROL
+from sojourn.federated.survey import survey, to_message
+from sojourn.federated.vocabulary import read_vocabulary
+from sojourn.model import Network
+from sojourn.training.hazards import count_hazards
+from sojourn.training.plan import epoch_steps
+from sojourn.training.records import RecordReader
+from sojourn.training.sampler import Sampler
+
+
+class Site:
+    """One site: its store, and what it keeps to itself.
+
+    Parameters
+    ----------
+    name : the site, as its store calls it.
+    store : event store with the site's subjects (others in it are not touched).
+    folder : where the site keeps its private state between rounds; None keeps it in memory, for research.
+    """
+
+    def __init__(self, name: str, store: EventStore, folder: Path | None = None) -> None:
+        self.name, self.store = name, store
+        self.memory = SiteMemory(folder)
+        self._trainer: LocalTrainer | None = None
+        self._config: FederatedConfig | None = None
+        self._first_personal: Tensors = {}
+        self._told: npt.NDArray[np.bool_] | None = None
+        self._answers: dict[str, Callable[[Message], Message]] = {
+            "survey": self._survey,
+            "hazards": self._hazards,
+            "start": self._start,
+            "train": self._train,
+            "evaluate": self._evaluate,
+        }
+
+    def answer(self, message: Message) -> Message:
+        """Answer a question.
+
+        Raises
+        ------
+        FederationError
+            If it is not one that a site answers, or comes before the training was started.
+        """
+        if message.kind not in self._answers:
+            msg = f"a site must be asked one of {', '.join(self._answers)}; got {message.kind!r}."
+            raise FederationError(msg)
+        return self._answers[message.kind](message)
+
+    # -- before the first round -------------------------------------------------------------------------------------
+
+    def _survey(self, message: Message) -> Message:
+        config = _config_in(message)
+        rows = SiteRows.of(self.store, self.name, config.pretrain)
+        return to_message(survey(self.store, rows.train, min_cell=config.min_cell))
+
+    def _hazards(self, message: Message) -> Message:
+        """Occurrences and exposure by code and bin; what fewer than `min_cell` patients may be behind is zero."""
+        config, (vocabulary, outcomes, sites) = _config_in(message), _shared_in(message)
+        settings = config.pretrain
+        rows = SiteRows.of(self.store, self.name, settings).train
+        index = np.array([vocabulary.index[code] for code in outcomes], dtype=np.int64)
+        sampler = Sampler(RecordReader(self.store, vocabulary, list(sites)), settings, index, np.zeros(len(vocabulary)))
+        instants = self.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows]
+        size = {"context": settings.context, "instants_per_batch": settings.instants_per_batch}
+        plan = epoch_steps(rows, instants, **size, seed=settings.seed, epoch=0)
+        events, exposure = count_hazards(sampler, plan, settings.network().hazard_edges_hours)
+        events[events.sum(1) < config.min_cell] = 0.0
+        return Message("hazards", 0, {"events": events, "exposure": exposure})
+
+    def _start(self, message: Message) -> Message:
+        self.memory.keep_job(message)
+        self._trainer = self._told = None
+        trainer, config = self._opened()
+        steps = trainer.num_steps(config.local_steps, config.max_local_epochs)
+        return Message("start", 0, {}, {"steps_per_round": float(steps)})
+
+    # -- rounds -----------------------------------------------------------------------------------------------------
+
+    def _train(self, message: Message) -> Message:
+        """Local steps from the weights that were sent; what changed goes back."""
+        trainer, config = self._opened()
+        state = self.memory.before(message.round)
+        began = _without_control(message.tensors)
+        trainer.load(began | (state.personal or self._first_personal))
+        trainer.num_made = state.num_made
+        trainer.forget_moments()
+        if config.keep_moments:
+            trainer.load_moments(state.moments)
+        steps = trainer.num_steps(config.local_steps, config.max_local_epochs)
+        drift = _Drift(message.tensors, state.control) if isinstance(config.strategy, Scaffold) else None
+        adjust: Adjust | None = drift or _proximal(config, began)
+        # The schedule is that of the rounds, so that sites with few steps slow down with the others.
+        first_number = message.round * config.local_steps
+        if config.privacy is None:
+            result = trainer.train(steps, first_number, adjust)
+        else:
+            result = self._train_privately(trainer, config, first_number, purpose=f"round {message.round + 1}")
+        now = trainer.weights()
+        delta = {name: now[name] - began[name] for name in began}
+        if config.privacy is None:
+            delta = withhold_rare(delta, self._is_told(trainer, config))
+        row = trainer.job.sites.index(self.name) + 1
+        answer = own_rows_only(delta, row)
+        control: Tensors = {}
+        if drift is not None:
+            control = drift.mean()
+            answer |= {CONTROL + n: c - state.control.get(n, np.zeros_like(c)) for n, c in control.items()}
+        personal = {name: weight for name, weight in now.items() if name not in began}
+        self.memory.keep(message.round, trainer, personal, control, with_moments=config.keep_moments)
+        numbers = {"steps": float(result.num_steps)}
+        if config.privacy is None:  # a loss is computed from patients, and would have to be paid for
+            numbers["nats_per_event"] = result.nats_per_event
+        return Message("train", message.round, answer, numbers)
+
+    def _train_privately(
+        self, trainer: LocalTrainer, config: FederatedConfig, first_number: int, *, purpose: str
+    ) -> LocalResult:
+        """Noisy steps, paid for in the ledger before they are made."""
+        assert config.privacy is not None, "it is asked for"
+        num_patients = len(trainer.rows.train)
+        steps = private_steps(config, num_patients)
+        spending = planned_spending(config, num_patients)._replace(steps=steps)
+        own = read_budget(self.memory.folder)
+        delta = config.privacy.delta or 1 / num_patients
+        Ledger(self.memory.folder, budget=own or config.privacy.epsilon, delta=delta).spend(spending, purpose=purpose)
+        makes = PrivateSteps(trainer, spending, clip=config.privacy.clip)
+        return makes.train(steps, first_number, config.total_steps)
+
+    def _is_told(self, trainer: LocalTrainer, config: FederatedConfig) -> npt.NDArray[np.bool_]:
+        """Codes that enough of the site's patients have."""
+        if self._told is None:
+            reader = trainer.sampler.reader
+            self._told = codes_told(reader, trainer.rows.train, min_cell=config.min_cell)
+        return self._told
+
+    def _evaluate(self, message: Message) -> Message:
+        """Sums of the tuning loss, so that those of all sites add up; nothing for too few subjects."""
+        trainer, config = self._opened()
+        trainer.load(message.tensors | (self.memory.before(message.round + 1).personal or self._first_personal))
+        if len(trainer.rows.tuning) < config.min_cell:
+            return Message("evaluate", message.round)
+        found = trainer.evaluate()
+        assert found is not None, "there are tuning subjects"
+        events = float(found.num_events)
+        numbers = {name: getattr(found, name) * events for name in ("nats_gap", "nats_code", "nats_value")}
+        return Message("evaluate", message.round, {}, numbers | {"events": events, "query_nats": found.query_nats})
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def _opened(self) -> tuple[LocalTrainer, FederatedConfig]:
+        """The training that was started here."""
+        if self._trainer is None:
+            message = self.memory.job()
+            if message is None:
+                msg = f"{self.name} must be sent the start of a training before its rounds. Start it again."
+                raise FederationError(msg)
+            self._config = _config_in(message)
+            job = Job(*_shared_in(message), torch.from_numpy(message.tensors["log_hazard"]), self._config.pretrain)
+            self._trainer = LocalTrainer(job, self.store, self.name, total_steps=self._config.total_steps)
+            first = self._trainer.weights() if self._config.personal else {}
+            self._first_personal = {name: weight for name, weight in first.items() if is_personal(name)}
+        assert self._config is not None, "it is read with the trainer"
+        return self._trainer, self._config
+
+    def run_weights(self) -> Tensors:
+        """All weights of the site's own network after its last round, personal ones included."""
+        return self._opened()[0].weights()
+
+
+class _Drift:
+    """SCAFFOLD's correction, and the mean gradient that becomes the site's next control variate."""
+
+    def __init__(self, sent: Tensors, own: Tensors) -> None:
+        shared = {name.removeprefix(CONTROL): t for name, t in sent.items() if name.startswith(CONTROL)}
+        self.correction = {n: torch.from_numpy(t - own.get(n, np.zeros_like(t))) for n, t in shared.items()}
+        self.total = {name: torch.zeros_like(t) for name, t in self.correction.items()}
+        self.count = 0
+
+    def __call__(self, network: Network) -> None:
+        self.count += 1
+        for name, parameter in network.named_parameters():
+            if name in self.total and parameter.grad is not None:
+                self.total[name] += parameter.grad
+                parameter.grad += self.correction[name]
+
+    def mean(self) -> Tensors:
+        return {name: (total / max(self.count, 1)).numpy() for name, total in self.total.items()}
+
+
+def _proximal(config: FederatedConfig, began: Tensors) -> Adjust | None:
+    """FedProx: the gradient of mu / 2 times the squared distance to where the round began."""
+    if not isinstance(config.strategy, FedProx):
+        return None
+    mu, start = config.strategy.mu, {name: torch.from_numpy(weight.copy()) for name, weight in began.items()}
+
+    @torch.no_grad()
+    def adjust(network: Network) -> None:
+        for name, parameter in network.named_parameters():
+            if name in start and parameter.grad is not None:
+                parameter.grad += mu * (parameter - start[name])
+
+    return adjust
+
+
+def _without_control(tensors: Tensors) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(CONTROL)}
+
+
+def _config_in(message: Message) -> FederatedConfig:
+    return FederatedConfig.model_validate_json(message.texts["config"])
+
+
+def _shared_in(message: Message) -> tuple[ModelVocabulary, tuple[str, ...], tuple[str, ...]]:
+    """Vocabulary, outcomes and sites of a training."""
+    lists: list[list[Any]] = [json.loads(message.texts[name]) for name in ("outcomes", "sites")]
+    return read_vocabulary(message.tensors["vocabulary"]), tuple(lists[0]), tuple(lists[1])

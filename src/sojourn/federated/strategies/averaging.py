@@ -1,0 +1,73 @@
+"""The weighted mean of updates, from which the other strategies differ in one method each."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sojourn.federated.messages import Tensors
+
+CONTROL = "control."
+"""Beginning of the names of control variates that travel beside weights."""
+
+
+class Averaging:
+    """FedAvg and FedProx: the shared weights move by the mean update times a rate.
+
+    Parameters
+    ----------
+    weights : what the first round starts from; not changed.
+    rate : share of the mean update that is made.
+
+    References
+    ----------
+    McMahan et al. 2017, arXiv 1602.05629; Li et al. 2020, arXiv 1812.06127 (its proximal term acts at the sites).
+    """
+
+    def __init__(self, weights: Tensors, rate: float = 1.0) -> None:
+        self.weights: Tensors = {name: weight.copy() for name, weight in weights.items()}
+        self.rate = rate
+
+    def sent_to(self, site: str, round_: int) -> Tensors:
+        """What a site begins the round with."""
+        return self.weights
+
+    def update(self, round_: int, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
+        """Take in the updates of a round.
+
+        Parameters
+        ----------
+        round_ : its number.
+        deltas : change of every weight at each site that answered.
+        shares : weight of each of them in the mean; they sum to one.
+        """
+        self.move(mean_of(deltas, shares, self.weights))
+
+    def move(self, mean: Tensors) -> None:
+        """Make the step that the mean update suggests."""
+        for name, weight in self.weights.items():
+            weight += self.rate * mean[name]
+
+    def state(self) -> Tensors:
+        """Everything beside the weights that the next round depends on."""
+        return {}
+
+    def load_state(self, state: Tensors) -> None:
+        """Take over what `state` gave."""
+
+
+def mean_of(deltas: Mapping[str, Tensors], shares: Mapping[str, float], like: Tensors) -> Tensors:
+    """Weighted mean of updates, in float64 inside, so that the order of the sites does not matter.
+
+    Examples
+    --------
+    >>> deltas = {"a": {"w": np.ones(1, np.float32)}, "b": {"w": np.full(1, 5.0, np.float32)}}
+    >>> mean_of(deltas, {"a": 0.75, "b": 0.25}, deltas["a"])["w"].tolist()
+    [2.0]
+    """
+    mean = {}
+    for name, weight in like.items():
+        total = np.zeros(weight.shape, np.float64)
+        for site in sorted(deltas):
+            total += shares[site] * deltas[site][name]
+        mean[name] = total.astype(weight.dtype)
+    return mean

@@ -1,0 +1,61 @@
+"""Messages are whole or refused, with a reason in a word."""
+
+import numpy as np
+import pytest
+
+from sojourn.errors import UpdateRefusedError
+from sojourn.federated.messages import Message, check, norm, pack, unpack
+
+SHAPES = {"w": (2, 3), "b": (3,)}
+
+
+def update(**changed: np.ndarray) -> Message:
+    tensors = {"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)} | changed
+    return Message("train", 4, tensors, {"steps": 5.0}, {"note": "ü"})
+
+
+def test_a_message_comes_back_as_it_was_sent() -> None:
+    sent = update()
+    got = unpack(pack(sent))
+    assert (got.kind, got.round, got.numbers, got.texts) == ("train", 4, {"steps": 5.0}, {"note": "ü"})
+    np.testing.assert_array_equal(got.tensors["w"], sent.tensors["w"])
+    assert pack(got) == pack(sent)
+
+
+@pytest.mark.parametrize("length", [0, 5, 30, 150, -1])
+def test_a_message_that_is_cut_short_is_refused(length: int) -> None:
+    with pytest.raises(UpdateRefusedError) as caught:
+        unpack(pack(update())[:length])
+    assert caught.value.reason == "malformed"
+
+
+def test_pickled_bytes_are_refused() -> None:
+    with pytest.raises(UpdateRefusedError, match="safetensors"):
+        unpack(b"\x80\x04\x95" + bytes(100))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"w": np.full((2, 3), np.nan, np.float32)}, "not_finite"),
+        ({"b": np.full(3, np.inf, np.float32)}, "not_finite"),
+        ({"w": np.ones((3, 2), np.float32)}, "wrong_shape"),
+        ({"b": np.ones(3, np.int64)}, "wrong_type"),
+        ({"other": np.ones(1, np.float32)}, "wrong_names"),
+    ],
+)
+def test_unusable_updates_are_refused_with_their_reason(bad: dict[str, np.ndarray], reason: str) -> None:
+    with pytest.raises(UpdateRefusedError) as caught:
+        check(update(**bad), "train", SHAPES)
+    assert caught.value.reason == reason
+
+
+def test_a_good_update_passes_and_an_answer_to_another_question_does_not() -> None:
+    check(update(), "train", SHAPES)
+    with pytest.raises(UpdateRefusedError) as caught:
+        check(update(), "evaluate", SHAPES)
+    assert caught.value.reason == "wrong_kind"
+
+
+def test_norm_is_over_all_tensors() -> None:
+    assert norm({"w": np.full(4, 2.0), "b": np.full(9, 1.0)}) == pytest.approx(5.0)

@@ -1,0 +1,97 @@
+"""Strategies by hand: one weight, two sites."""
+
+import numpy as np
+import pytest
+
+from sojourn.federated import config
+from sojourn.federated.messages import Tensors
+from sojourn.federated.personal import own_rows_only, undiluted
+from sojourn.federated.strategies import make_strategy
+from sojourn.federated.strategies.averaging import Averaging, mean_of
+
+SITES = ("a", "b")
+SHARES = {"a": 0.75, "b": 0.25}
+DELTAS = {"a": {"w": np.array([1.0], np.float32)}, "b": {"w": np.array([5.0], np.float32)}}
+
+
+def started(settings: config.Strategy) -> Averaging:
+    return make_strategy(settings, {"w": np.array([10.0], np.float32)}, SITES, seed=0)
+
+
+def moved(settings: config.Strategy, rounds: int = 1) -> float:
+    strategy = started(settings)
+    for round_ in range(rounds):
+        strategy.update(round_, DELTAS, SHARES)
+    return float(strategy.weights["w"][0])
+
+
+def test_fedavg_moves_by_the_weighted_mean() -> None:
+    assert moved(config.FedAvg()) == 12.0  # 10 + 0.75 * 1 + 0.25 * 5
+    assert moved(config.FedAvg(rate=0.5)) == 11.0
+
+
+def test_diloco_is_nesterov() -> None:
+    # b = 2, step 0.7 (2 + 0.9 * 2) = 2.66; then b = 0.9 * 2 + 2 = 3.8, step 0.7 (2 + 3.42) = 3.794
+    assert moved(config.DiLoCo()) == pytest.approx(12.66)
+    assert moved(config.DiLoCo(), rounds=2) == pytest.approx(16.454)
+
+
+def test_fedadam_and_fedyogi_by_hand() -> None:
+    settings = {"rate": 0.1, "beta_1": 0.5, "beta_2": 0.5, "tau": 1.0}
+    # m = 0.5 * 2 = 1, v = 0.5 * 1 + 0.5 * 4 = 2.5
+    assert moved(config.FedAdam(**settings)) == pytest.approx(10 + 0.1 / (2.5**0.5 + 1))
+    # v = 1 - 0.5 * 4 * sign(1 - 4) = 3
+    assert moved(config.FedYogi(**settings)) == pytest.approx(10 + 0.1 / (3**0.5 + 1))
+
+
+def test_scaffold_takes_in_the_changes_of_the_control_variates() -> None:
+    strategy = started(config.Scaffold())
+    assert strategy.sent_to("a", 0).keys() == {"w", "control.w"}
+    deltas: dict[str, Tensors] = {s: d | {"control.w": 2 * d["w"]} for s, d in DELTAS.items()}
+    strategy.update(0, deltas, SHARES)
+    assert strategy.weights["w"].tolist() == [12.0]
+    assert strategy.sent_to("a", 1)["control.w"].tolist() == [6.0]  # the plain mean of 2 and 10
+    strategy.update(1, {"a": deltas["a"]}, {"a": 1.0})
+    assert strategy.sent_to("a", 2)["control.w"].tolist() == [7.0]  # half of the sites answered: 6 + 2 / 2
+
+
+def test_models_of_a_daisy_chain_change_places_until_the_mean() -> None:
+    strategy = started(config.Daisy(mean_every=3))
+    strategy.update(0, DELTAS, SHARES)
+    assert sorted(float(strategy.sent_to(s, 1)["w"][0]) for s in SITES) == [11.0, 15.0]
+    strategy.update(1, DELTAS, SHARES)
+    strategy.update(2, DELTAS, SHARES)
+    assert float(strategy.sent_to("a", 3)["w"][0]) == float(strategy.sent_to("b", 3)["w"][0])
+
+
+@pytest.mark.parametrize(
+    "settings", [config.FedAvg(), config.FedYogi(), config.DiLoCo(), config.Scaffold(), config.Daisy()]
+)
+def test_a_resumed_strategy_goes_on_to_the_same_weights(settings: config.Strategy) -> None:
+    deltas: dict[str, Tensors] = {s: d | {"control.w": d["w"]} for s, d in DELTAS.items()}
+    whole, first, second = (started(settings) for _ in range(3))
+    for round_ in range(4):
+        whole.update(round_, deltas, SHARES)
+    for round_ in range(2):
+        first.update(round_, deltas, SHARES)
+    second.weights = {n: w.copy() for n, w in first.weights.items()}
+    second.load_state({n: t.copy() for n, t in first.state().items()})
+    for round_ in range(2, 4):
+        second.update(round_, deltas, SHARES)
+    np.testing.assert_array_equal(second.weights["w"], whole.weights["w"])
+
+
+def test_the_mean_does_not_depend_on_the_order_of_the_sites() -> None:
+    rng = np.random.default_rng(0)
+    deltas = {s: {"w": rng.normal(size=50).astype(np.float32)} for s in "abcde"}
+    shares = dict(zip("abcde", rng.dirichlet(np.ones(5)), strict=True))
+    back = dict(reversed(deltas.items()))
+    np.testing.assert_array_equal(mean_of(deltas, shares, deltas["a"])["w"], mean_of(back, shares, deltas["a"])["w"])
+
+
+def test_a_site_moves_its_own_row_in_full_and_no_other() -> None:
+    change = {"site.weight": np.array([[4.0], [1.0], [2.0]], np.float32)}
+    kept = own_rows_only(change, 2)
+    assert kept["site.weight"].ravel().tolist() == [4.0, 0.0, 2.0]
+    weighed = undiluted(kept, 2, 0.25)["site.weight"]
+    assert (0.25 * weighed).ravel().tolist() == [1.0, 0.0, 2.0]

@@ -1,0 +1,59 @@
+"""What sites tell merges to what the pooled records would tell, and tells of no patient."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sojourn.errors import FederationError
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
+from sojourn.federated.survey import fit_vocabulary, from_message, merge, survey, to_message
+from sojourn.federated.vocabulary import read_vocabulary, vocabulary_bytes
+
+
+def rows_by_site(store: EventStore) -> list[np.ndarray]:
+    return [store.rows(split="train", sites=[site]) for site in sorted(store.subjects["site"].unique())]
+
+
+def test_merged_surveys_give_the_vocabulary_of_the_pooled_records(toy_store: EventStore) -> None:
+    parts = rows_by_site(toy_store)
+    told = merge([survey(toy_store, rows, min_cell=1) for rows in parts])
+    federated = fit_vocabulary(told, min_count=5).table
+    pooled = ModelVocabulary.fit(toy_store, np.sort(np.concatenate(parts)), min_count=5).table
+    assert federated["code"].to_list() == pooled["code"].to_list()
+    for name in ("target_only", "is_static", "terminal", "count", "num_values", "has_value", "resolution"):
+        assert federated[name].to_list() == pooled[name].to_list(), name
+    numbers = pooled["num_values"].to_numpy() > 0
+    for name, scale in (("loc", pooled["scale"]), ("scale", pooled["scale"])):
+        error = np.abs(federated[name].to_numpy() - pooled[name].to_numpy()) / scale.to_numpy()
+        assert error[numbers].max() < 0.1, name  # the width of a bin
+
+
+def test_what_few_patients_have_is_not_told(toy_store: EventStore) -> None:
+    rows = rows_by_site(toy_store)[0]
+    everything, told = (survey(toy_store, rows, min_cell=k) for k in (1, 10))
+    patients = dict(everything.codes.select("code", "patients").iter_rows())
+    assert min(patients.values()) < 10 <= told.codes["patients"].min()
+    assert set(told.codes["code"]) == {code for code, count in patients.items() if count >= 10}
+    assert set(told.bins["code"]) <= set(told.codes["code"])
+    assert len(told.bins) < len(everything.bins)
+    with pytest.raises(FederationError, match="at least 1000 training subjects"):
+        survey(toy_store, rows, min_cell=1000)
+
+
+def test_the_order_of_the_sites_does_not_matter(toy_store: EventStore) -> None:
+    told = [survey(toy_store, rows, min_cell=2) for rows in rows_by_site(toy_store)]
+    one, other = merge(told), merge(told[::-1])
+    assert all(a.equals(b) for a, b in zip(one[:3], other[:3], strict=True))
+
+
+def test_surveys_and_vocabularies_travel_as_bytes(toy_store: EventStore) -> None:
+    told = survey(toy_store, rows_by_site(toy_store)[1], min_cell=2)
+    got = from_message(to_message(told))
+    assert got.codes.equals(told.codes)
+    assert got.bins.equals(told.bins)
+    vocabulary = fit_vocabulary(told, min_count=5)
+    read = read_vocabulary(vocabulary_bytes(vocabulary))
+    assert read.table.equals(vocabulary.table)
+    assert read.folded == vocabulary.folded
+    assert read.table.schema == pl.Schema(vocabulary.table.schema)
