@@ -15,6 +15,7 @@ from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import federate
 from sojourn.federated.messages import Message, Refusal, pack
 from sojourn.federated.personal import is_personal
+from sojourn.federated.site import Site
 from sojourn.federated.transport import InProcess
 from sojourn.training.run import Run
 
@@ -149,3 +150,16 @@ def test_no_row_identifier_or_date_is_in_what_is_sent(network_of: Make, toy_stor
         subject = toy_store.subject(row)
         for array in (subject.seconds, subject.value, subject.code):
             assert array[:6].tobytes() not in everything
+
+
+def test_patients_who_objected_change_nothing(toy_store: EventStore, tmp_path: Path) -> None:
+    """Nothing of them is read in the training."""
+    names = sorted(toy_store.subjects["site"].unique())
+    rows = toy_store.rows(split="train", sites=["north"])
+    ids = toy_store.subjects["subject_id"].gather(rows[:5]).to_list()
+    site = Site("north", toy_store, left_out=ids)
+    others = {name: Site(name, toy_store) for name in names if name != "north"}
+    federate(InProcess({"north": site} | others), tmp_path / "run", config=SMALL)
+    trainer, _ = site._opened()
+    assert not set(toy_store.subjects["subject_id"].gather(trainer.rows.train)) & set(ids)
+    assert len(trainer.rows.train) == len(rows) - 5

@@ -34,7 +34,7 @@ def ingest(
     raw: Annotated[
         str,
         typer.Argument(
-            help="Folder, archive or table of the source; for simulator a YAML file; for omop also the URL of a database."
+            help="Folder, archive or table of the source; simulator: a YAML file; omop: also the URL of a database."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="MEDS data set to make.")],

@@ -56,8 +56,8 @@ class SiteRows(NamedTuple):
     tuning: Ints
 
     @classmethod
-    def of(cls, store: EventStore, site: str, config: PretrainConfig) -> "SiteRows":
-        """Rows of the training and tuning subjects.
+    def of(cls, store: EventStore, site: str, config: PretrainConfig, left_out: frozenset[int]) -> "SiteRows":
+        """Rows of the training and tuning subjects without those whose ids are left out.
 
         Raises
         ------
@@ -66,7 +66,10 @@ class SiteRows(NamedTuple):
         """
         train = [store.rows(split=split, sites=[site]) for split in config.train_splits]
         tuning = store.rows(split=config.tuning_split or "tuning", sites=[site])
-        found = cls(np.sort(np.concatenate(train)), tuning[: config.tuning_subjects])
+        rows = np.sort(np.concatenate(train))
+        ids = store.subjects["subject_id"]
+        rows, tuning = (part[~ids.gather(part).is_in(list(left_out)).to_numpy()] for part in (rows, tuning))
+        found = cls(rows, tuning[: config.tuning_subjects])
         if not len(found.train):
             msg = f"store must hold training subjects of {site}; {store.path} has none. See `sojourn inspect`."
             raise ConfigError(msg)
@@ -90,11 +93,14 @@ class LocalTrainer:
     store : the site's store, or one in which it is a site among others.
     site : the site's name.
     total_steps : steps that the schedule of the learning rate spans.
+    left_out : ids of subjects that are not used.
     """
 
-    def __init__(self, job: Job, store: EventStore, site: str, *, total_steps: int) -> None:
+    def __init__(
+        self, job: Job, store: EventStore, site: str, *, total_steps: int, left_out: frozenset[int] = frozenset()
+    ) -> None:
         self.job, self.site, self.config = job, site, job.config
-        self.rows = SiteRows.of(store, site, job.config)
+        self.rows = SiteRows.of(store, site, job.config, left_out)
         self.num_instants: Ints = store.subjects["num_instants"].to_numpy().astype(np.int64)
         reader = RecordReader(store, job.vocabulary, list(job.sites))
         outcomes = np.array([job.vocabulary.index[code] for code in job.outcomes], dtype=np.int64)

@@ -1,7 +1,7 @@
 """A hospital in a federated training: it answers questions about its records, and keeps them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,13 @@ class Site:
     name : the site, as its store calls it.
     store : event store with the site's subjects (others in it are not touched).
     folder : where the site keeps its private state between rounds; None keeps it in memory, for research.
+    left_out : ids of patients who have objected: nothing is computed from their records.
     """
 
-    def __init__(self, name: str, store: EventStore, folder: Path | None = None) -> None:
-        self.name, self.store = name, store
+    def __init__(
+        self, name: str, store: EventStore, folder: Path | None = None, *, left_out: Collection[int] = ()
+    ) -> None:
+        self.name, self.store, self.left_out = name, store, frozenset(left_out)
         self.memory = SiteMemory(folder)
         self._trainer: LocalTrainer | None = None
         self._config: FederatedConfig | None = None
@@ -73,14 +76,14 @@ class Site:
 
     def _survey(self, message: Message) -> Message:
         config = _config_in(message)
-        rows = SiteRows.of(self.store, self.name, config.pretrain)
+        rows = SiteRows.of(self.store, self.name, config.pretrain, self.left_out)
         return to_message(survey(self.store, rows.train, min_cell=config.min_cell))
 
     def _hazards(self, message: Message) -> Message:
         """Occurrences and exposure by code and bin; what fewer than `min_cell` patients may be behind is zero."""
         config, (vocabulary, outcomes, sites) = _config_in(message), _shared_in(message)
         settings = config.pretrain
-        rows = SiteRows.of(self.store, self.name, settings).train
+        rows = SiteRows.of(self.store, self.name, settings, self.left_out).train
         index = np.array([vocabulary.index[code] for code in outcomes], dtype=np.int64)
         sampler = Sampler(RecordReader(self.store, vocabulary, list(sites)), settings, index, np.zeros(len(vocabulary)))
         instants = self.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows]
@@ -179,7 +182,8 @@ class Site:
                 raise FederationError(msg)
             self._config = _config_in(message)
             job = Job(*_shared_in(message), torch.from_numpy(message.tensors["log_hazard"]), self._config.pretrain)
-            self._trainer = LocalTrainer(job, self.store, self.name, total_steps=self._config.total_steps)
+            total = self._config.total_steps
+            self._trainer = LocalTrainer(job, self.store, self.name, total_steps=total, left_out=self.left_out)
             first = self._trainer.weights() if self._config.personal else {}
             self._first_personal = {name: weight for name, weight in first.items() if is_personal(name)}
         assert self._config is not None, "it is read with the trainer"

@@ -67,8 +67,9 @@ class PrivateSteps:
                 sum_ += part
         expected = self.sampling * len(rows)
         for parameter, sum_ in zip(parameters, total, strict=True):
-            noise = torch.randn(sum_.shape, generator=self._generator) * (self.noise * self.clip)
-            parameter.grad = (sum_ + noise) / expected
+            if self.noise:
+                sum_ += torch.randn(sum_.shape, generator=self._generator) * (self.noise * self.clip)
+            parameter.grad = sum_ / expected
 
     def _gradients(self, drawn: np.ndarray, number: int) -> Iterator[list[Tensor]]:
         """Gradient of each patient's own mean loss."""
