@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import tables_sites
 from common import RESULTS, metric
 
 from sojourn.files import atomic_file, read_json
@@ -387,6 +388,10 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "formats": formats,
     "format-events": format_events,
     "derived": derived_rates,
+    "concept-mapping": lambda: tables_sites.lines(tables_sites.concept_mapping()),
+    "federated": lambda: tables_sites.lines(tables_sites.federated()),
+    "privacy": lambda: tables_sites.lines(tables_sites.privacy()),
+    "inversion": lambda: tables_sites.lines(tables_sites.inversion()),
 }
 
 if __name__ == "__main__":

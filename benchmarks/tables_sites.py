@@ -1,0 +1,121 @@
+"""Tables about several hospitals: shared concepts, training together, privacy."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from common import RESULTS, metric
+
+from sojourn.files import read_json
+
+Rows = tuple[tuple[str, ...], list[tuple[Any, ...]]]
+"""(header, rows)"""
+
+
+def _found(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    return read_json(path) if path.exists() else {}
+
+
+def concept_mapping() -> Rows:
+    """The eICU demo with shared concepts and with every hospital's own codes."""
+    header = ("codes", "seed", "vocabulary events", "bits per event", "task", "method", "rows / positive", "AUROC")
+    rows = []
+    for run in _found("concept_mapping").get("runs", []):
+        ours = next(x for x in run["likelihood_of_held_out_subjects"] if x["model"] == "sojourn")
+        bits = f"{ours['bits_per_event']:.2f} ({ours['lower']:.2f}-{ours['upper']:.2f})"
+        for entry in run["entries"]:
+            positive = round(entry["num_predictions"] * entry["prevalence"])
+            rows.append(
+                (
+                    run["codes"],
+                    run["seed"],
+                    f"{ours['num_events']:,}",
+                    bits,
+                    entry["task"],
+                    entry["method"],
+                    f"{entry['num_predictions']:,} / {positive}",
+                    metric(entry, "auroc"),
+                )
+            )
+    return header, rows
+
+
+def federated() -> Rows:
+    """Mean over the seeds with 95 % t-intervals, by network and method."""
+    summary = _found("federated").get("summary", {})
+    columns = ("bits_known", "bits_unseen", "death-48h_known", "death-48h_unseen")
+    header = ("network", "method", "seeds", "bits, known", "bits, unseen", "death, known", "death, unseen")
+    rows = []
+    for network, lines in summary.items():
+        for line in sorted(lines, key=lambda one: one["bits_known"]["mean"]):
+            shares = (line.get(f"share_of_gain_{where}") for where in ("known", "unseen"))
+            sent = line.get("megabytes", {}).get("mean")
+            rows.append(
+                (
+                    network,
+                    line["method"],
+                    line["seeds"],
+                    *(_mean(line.get(column)) for column in columns),
+                    *("" if share is None else f"{100 * share:.0f} %" for share in shares),
+                    "" if sent is None else f"{sent:.0f}",
+                )
+            )
+    return (*header, "share of the gain, known", "unseen", "MB"), rows
+
+
+def _mean(figure: dict[str, float] | None) -> str:
+    if not figure:
+        return ""
+    half = figure["half_width"]
+    return f"{figure['mean']:.3f}" + ("" if half is None else f" ± {half:.3f}")
+
+
+def privacy() -> Rows:
+    """Utility and membership by epsilon and size."""
+    header = ("patients", "seed", "epsilon", "bits, known", "bits, unseen", "membership AUROC", "candidates")
+    return header, [
+        (
+            run["size"],
+            run["seed"],
+            "none" if line["epsilon"] is None else f"{line['epsilon']:g}",
+            f"{line['bits_known']:.2f}",
+            f"{line['bits_unseen']:.2f}",
+            "{auroc:.3f} ({lower:.3f}-{upper:.3f})".format(**line["membership"]),
+            line["membership"]["candidates"],
+        )
+        for run in _found("federated_privacy").get("runs", [])
+        for line in run["lines"]
+    ]
+
+
+def inversion() -> Rows:
+    """Codes found in the update of one step."""
+    header = (
+        "patients in training",
+        "seed",
+        "epsilon",
+        "patients in the step",
+        "AUROC",
+        "knowing frequencies",
+        "precision",
+    )
+    return header, [
+        (
+            run["size"],
+            run["seed"],
+            "none" if line["epsilon"] is None else f"{line['epsilon']:g}",
+            one["patients"],
+            *(f"{one[name]:.3f}" for name in ("auroc", "baseline", "precision")),
+        )
+        for run in _found("federated_privacy").get("runs", [])
+        for line in run["lines"]
+        for one in line.get("codes", [])
+    ]
+
+
+def lines(rows: Rows) -> Iterator[str]:
+    """A table in Markdown."""
+    header, cells = rows
+    yield "| " + " | ".join(header) + " |"
+    yield "|" + "---|" * len(header)
+    yield from ("| " + " | ".join(map(str, row)) + " |" for row in cells)
