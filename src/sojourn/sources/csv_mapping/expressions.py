@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import time as clock
+from functools import partial
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -87,14 +88,23 @@ def _pieces(level: str) -> list[tuple[bool, str]]:
 
 def number(text: pl.Expr, decimal: str) -> pl.Expr:
     """Struct of `number` and `bound` from text; with a decimal comma, dots between groups of three are dropped."""
+    kind = pl.Struct({"number": pl.Float64, "bound": pl.String})
+    return text.map_batches(partial(_read_numbers, decimal=decimal), return_dtype=kind)
+
+
+def _read_numbers(cells: pl.Series, *, decimal: str) -> pl.Series:
+    """`number` of a whole column: step by step, because an expression would repeat every step for the next one."""
+    frame, text = cells.to_frame("t"), pl.col("t")
     if decimal == ",":
-        plain = text.str.strip_chars()
-        ungrouped = pl.when(plain.str.contains(_GROUPED)).then(plain.str.replace_all(".", "", literal=True))
-        text = ungrouped.otherwise(plain).str.replace(",", ".", literal=True)
-    plain = to_number(text)
+        frame = frame.with_columns(text.str.strip_chars())
+        ungrouped = pl.when(text.str.contains(_GROUPED)).then(text.str.replace_all(".", "", literal=True))
+        frame = frame.with_columns(ungrouped.otherwise(text).str.replace(",", ".", literal=True))
+    frame = frame.with_columns(_plain=to_number(text))
     # Reading text by patterns is slow, so only what is not plainly a number goes through it.
-    parsed = parse_numeric(pl.when(plain.is_null()).then(text))
-    return pl.struct(number=pl.coalesce(plain, parsed.struct.field("number")), bound=parsed.struct.field("bound"))
+    frame = frame.with_columns(_parsed=parse_numeric(pl.when(pl.col("_plain").is_null()).then(text)))
+    parsed = pl.col("_parsed").struct
+    both = pl.struct(number=pl.coalesce("_plain", parsed.field("number")), bound=parsed.field("bound"))
+    return frame.select(both.alias(cells.name)).to_series()
 
 
 def value_of(cells: Cells) -> pl.Expr:
@@ -121,9 +131,20 @@ def time(spec: Time, column: Column) -> pl.Expr:
         offset = value_of(cells) * MICROS[spec.unit]
         micros = pl.when(offset.abs() < 2**62).then(offset).round().cast(pl.Int64)
         return time(spec.since, column) + pl.duration(microseconds=micros)
-    formats = spec.format or cells.writing.formats
-    readings = [_written(cells.text, form, spec, cells.writing) for form in formats]
-    return pl.coalesce([*readings, _iso(cells.text, spec, cells.writing)])
+    return cells.text.map_batches(
+        partial(_read_times, spec=spec, writing=cells.writing), return_dtype=pl.Datetime("us")
+    )
+
+
+def _read_times(cells: pl.Series, *, spec: Time, writing: Writing) -> pl.Series:
+    """Times of a whole column; each format reads what those before it could not."""
+    frame = cells.to_frame("t").with_columns(_read=pl.lit(None, pl.Datetime("us")))
+    left = pl.when(pl.col("_read").is_null()).then("t")
+    for form in spec.format or writing.formats:
+        frame = frame.with_columns(_read=pl.coalesce("_read", _written(left, form, spec, writing)))
+    if frame["_read"].null_count() > frame["t"].null_count():
+        frame = frame.with_columns(_read=pl.coalesce("_read", _iso(left, spec, writing)))
+    return frame["_read"].alias(cells.name)
 
 
 def _written(text: pl.Expr, form: str, spec: Time, writing: Writing) -> pl.Expr:

@@ -142,14 +142,14 @@ def _convert(
 
 
 def _prepare(frame: pl.DataFrame, emits: Sequence[Emit]) -> tuple[pl.DataFrame, list[Emit]]:
-    """Work out all parts of the events at once, what they share only once; the events then name columns."""
-    parts: dict[str, pl.Expr] = {}
+    """Work out all parts of the events once; the events then name columns."""
+    parts: dict[int, pl.Expr] = {}
     named = []
-    for number, emit in enumerate(emits):
+    for emit in emits:
         own = {name: part for name, part in emit._asdict().items() if part is not None}
-        parts |= {f"_{number} {name}": part for name, part in own.items()}
-        named.append(emit._replace(**{name: pl.col(f"_{number} {name}") for name in own}))
-    return frame.lazy().with_columns(**parts).collect(), named
+        parts |= {id(part): part for part in own.values()}  # events of one row share the expression of their time
+        named.append(emit._replace(**{name: pl.col(f"_part {id(part)}") for name, part in own.items()}))
+    return frame.with_columns(part.alias(f"_part {key}") for key, part in parts.items()), named
 
 
 def _key(join: Join) -> str:
