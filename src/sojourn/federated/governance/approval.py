@@ -1,0 +1,180 @@
+"""What a site agreed to: nothing is answered without a record of consent to exactly this manifest."""
+
+import json
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sojourn.errors import ConfigError, JobRefusedError
+from sojourn.federated.config import FederatedConfig, read_federated
+from sojourn.federated.governance.audit import AuditLog
+from sojourn.federated.governance.manifest import Manifest, verify_manifest
+from sojourn.federated.messages import Message
+from sojourn.files import atomic_file, read_json, write_json
+
+_TEXTS = frozenset({"config", "outcomes", "sites"})
+_WITH_CONFIG = ("survey", "hazards", "start")
+
+
+class Consent(NamedTuple):
+    """Where a job stands at a site."""
+
+    digest: str
+    name: str
+    state: str
+    """waiting, approved or revoked."""
+    manifest: Manifest
+
+
+class Approvals:
+    """Jobs that were offered to a site, and its decisions.
+
+    Parameters
+    ----------
+    folder : where both are kept.
+    allowed : public keys of the coordinators that the site trusts.
+    log : the site's audit log.
+    """
+
+    def __init__(self, folder: Path, *, allowed: Collection[str], log: AuditLog) -> None:
+        self.folder, self.allowed, self.log = folder, frozenset(allowed), log
+
+    def offer(self, signed: bytes) -> str:
+        """Keep a manifest that came from a trusted coordinator until somebody decides; its digest.
+
+        Raises
+        ------
+        JobRefusedError
+            If it is not as it must be; nothing is kept.
+        """
+        manifest = verify_manifest(signed, allowed=self.allowed).manifest
+        path = self._manifest(manifest.digest)
+        if not path.exists():
+            with atomic_file(path) as part:
+                part.write_bytes(signed)
+            self.log.append("offered", job=manifest.digest, name=manifest.name)
+        return manifest.digest
+
+    def offered(self) -> list[Consent]:
+        """All jobs that were offered, oldest first."""
+        found = self.folder.glob("*.manifest.json")
+        consents = []
+        for path in sorted(found, key=lambda path: path.stat().st_mtime):
+            manifest = Manifest.model_validate(json.loads(path.read_bytes())["manifest"])
+            consents.append(Consent(manifest.digest, manifest.name, self.state(manifest.digest), manifest))
+        return consents
+
+    def state(self, digest: str) -> str:
+        """Whether a job is waiting, approved or revoked."""
+        path = self._decision(digest)
+        return str(read_json(path)["state"]) if path.exists() else "waiting"
+
+    def approve(self, digest: str, *, by: str) -> Manifest:
+        """Agree to a job.
+
+        Raises
+        ------
+        JobRefusedError
+            If it was not offered, or is no longer as it must be.
+        """
+        manifest = self._read(digest)
+        self._decide(digest, "approved", by, manifest.name)
+        return manifest
+
+    def revoke(self, digest: str, *, by: str) -> None:
+        """Take consent back: from now on nothing of the job is answered."""
+        self._decide(digest, "revoked", by, "")
+
+    def approved(self, digest: str) -> Manifest:
+        """The manifest of a job that may be answered now.
+
+        Raises
+        ------
+        JobRefusedError
+            With the reason ``not_approved`` or ``revoked``, or one of `verify_manifest`.
+        """
+        state = self.state(digest)
+        if state != "approved":
+            reason = "revoked" if state == "revoked" else "not_approved"
+            msg = f"a job must be approved by the site before it is answered; {digest[:12]} is {state}."
+            raise JobRefusedError(reason, msg)
+        if read_json(self._decision(digest))["digest"] != digest:
+            raise JobRefusedError("not_approved", f"the consent to {digest[:12]} must name it; it names another job.")
+        return self._read(digest)
+
+    def _read(self, digest: str) -> Manifest:
+        """The manifest as it lies on disk, checked anew each time."""
+        path = self._manifest(digest)
+        if not path.exists():
+            msg = f"a job must have been offered to this site; {digest[:12]} was not. See `sojourn federate status`."
+            raise JobRefusedError("not_offered", msg)
+        manifest = verify_manifest(path.read_bytes(), allowed=self.allowed).manifest
+        if manifest.digest != digest:
+            raise JobRefusedError("tampered", f"{path} must hold the job {digest[:12]}; it holds another.")
+        return manifest
+
+    def _decide(self, digest: str, state: str, by: str, name: str) -> None:
+        record: dict[str, Any] = {"digest": digest, "state": state, "by": by, "name": name}
+        write_json(self._decision(digest), record | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+        self.log.append(state, job=digest, by=by, name=name)
+
+    def _manifest(self, digest: str) -> Path:
+        return self.folder / f"{_checked(digest)}.manifest.json"
+
+    def _decision(self, digest: str) -> Path:
+        return self.folder / f"{_checked(digest)}.consent.json"
+
+
+def _checked(digest: str) -> str:
+    """A digest that may stand in a file's name."""
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise JobRefusedError("malformed", "a job must be named by 64 hexadecimal digits; got something else.")
+    return digest
+
+
+def check_question(manifest: Manifest, message: Message, site: str) -> None:
+    """Refuse a question that the approved manifest does not cover.
+
+    Raises
+    ------
+    JobRefusedError
+        With the reason ``other_site``, ``kind_not_allowed``, ``round_not_allowed``, ``other_config``,
+        ``other_outcomes`` or ``malformed``.
+    """
+    if site not in manifest.sites:
+        raise JobRefusedError("other_site", f"job must name the site {site}; it names {len(manifest.sites)} others.")
+    if message.kind not in manifest.statistics:
+        msg = f"question must be one of {', '.join(manifest.statistics)}; got {message.kind!r}."
+        raise JobRefusedError("kind_not_allowed", msg)
+    if not 0 <= message.round < manifest.config.rounds:
+        msg = f"round must be below the {manifest.config.rounds} that were agreed to; got {message.round}."
+        raise JobRefusedError("round_not_allowed", msg)
+    if message.numbers or message.texts.keys() - _TEXTS:
+        raise JobRefusedError("malformed", "question must hold nothing but tensors, config, outcomes and sites.")
+    if (message.kind in _WITH_CONFIG) != ("config" in message.texts):
+        raise JobRefusedError("malformed", f"question of kind {message.kind} must hold a config where one is due.")
+    if "config" in message.texts and _config_of(message) != manifest.config:
+        raise JobRefusedError("other_config", "config must be that of the approved job; it differs.")
+    _check_lists(manifest, message, site)
+
+
+def _check_lists(manifest: Manifest, message: Message, site: str) -> None:
+    """Outcomes and sites must be among those agreed to."""
+    try:
+        lists = {
+            name: [str(one) for one in json.loads(message.texts.get(name, "[]"))] for name in ("outcomes", "sites")
+        }
+    except (ValueError, TypeError) as error:
+        raise JobRefusedError("malformed", "outcomes and sites must be lists; they cannot be read.") from error
+    if not set(lists["outcomes"]) <= set(manifest.outcomes):
+        raise JobRefusedError("other_outcomes", "outcomes must be among those of the approved job; some are not.")
+    if lists["sites"] and (not set(lists["sites"]) <= set(manifest.sites) or site not in lists["sites"]):
+        raise JobRefusedError("other_site", "sites must be among those of the approved job, with this one.")
+
+
+def _config_of(message: Message) -> FederatedConfig:
+    try:
+        return read_federated(json.loads(message.texts["config"]))
+    except (ValueError, ConfigError) as error:
+        raise JobRefusedError("malformed", "config must be that of a federated training; it is not.") from error

@@ -1,0 +1,137 @@
+"""A record of everything that was done, to which lines can be added and from which none can be taken unnoticed.
+
+Each line holds the SHA-256 of the line before it, so a changed, removed or moved line breaks the chain. A file beside
+the log holds the last line's number and hash, so a cut tail shows too. Whoever can write both files can write both
+anew: that is why sites tell the coordinator the hash of their last line with every answer, which it logs in turn.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sojourn.files import atomic_file
+
+_FIRST = "0" * 64
+_FIELDS = frozenset(
+    {"job", "kind", "round", "site", "question", "answer", "bytes", "reason", "by", "key", "name", "head", "epsilon"}
+)
+"""All that may be told of an event: names, digests and sizes, so that no value of a record can slip in."""
+_MAX_LENGTH = 200
+
+
+class AuditReport(NamedTuple):
+    """What a check of a log found."""
+
+    num_lines: int
+    head: str
+    """SHA-256 of the last line."""
+    problems: tuple[str, ...]
+    """What is wrong, with line numbers from 1; empty for a whole log."""
+
+
+class AuditLog:
+    """Append-only log of one party.
+
+    Parameters
+    ----------
+    path : the file; it and its ``.head`` are made with the first line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._head = path, path.with_name(path.name + ".head")
+
+    def append(self, event: str, **told: str | float) -> str:
+        """Add a line, and wait until it is on disk.
+
+        Parameters
+        ----------
+        event : what happened, in a word.
+        told : job, kind, round, site, question, answer, bytes, reason, by, key, name, head or epsilon.
+
+        Returns
+        -------
+        str
+            SHA-256 of the line.
+        """
+        unknown = told.keys() - _FIELDS
+        assert not unknown, f"the log has no place for {sorted(unknown)}"
+        said = {name: value[:_MAX_LENGTH] if isinstance(value, str) else value for name, value in told.items()}
+        with self._locked() as file:
+            number, before = self._last(file.read())
+            line = {"number": number + 1, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
+            text = json.dumps(line | said | {"before": before}, allow_nan=False).encode()
+            file.write(text + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            head = _hash(text)
+            with atomic_file(self._head) as part:
+                part.write_text(json.dumps({"number": number + 1, "head": head}))
+        return head
+
+    @property
+    def head(self) -> str:
+        """SHA-256 of the last line; of an empty log, zeros."""
+        return self._last(self.path.read_bytes())[1] if self.path.exists() else _FIRST
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines that can be read."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        return [line for line in map(_read, content.splitlines()) if line is not None]
+
+    def verify(self) -> AuditReport:
+        """Check every line and the chain between them."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        problems, before, texts = [], _FIRST, content.splitlines()
+        for number, text in enumerate(texts, 1):
+            line = _read(text)
+            if line is None:
+                problems.append(f"line {number} is not whole")
+            elif line.get("before") != before:
+                problems.append(f"line {number} does not follow the line before it: one was changed, moved or removed")
+            elif line.get("number") != number:
+                problems.append(f"line {number} has the number {line.get('number')}")
+            before = _hash(text)
+        # A crash between writing a line and writing the head leaves the head one line behind.
+        known: dict[str, Any] = (
+            json.loads(self._head.read_text()) if self._head.exists() else {"number": 0, "head": _FIRST}
+        )
+        at = int(known["number"])
+        if (
+            len(texts) not in (at, at + 1)
+            or (_hash(texts[at - 1]) if at and at <= len(texts) else _FIRST) != known["head"]
+        ):
+            problems.append(f"the log must end with line {at}, as {self._head.name} says; it has {len(texts)} lines")
+        return AuditReport(len(texts), before, tuple(problems))
+
+    @contextmanager
+    def _locked(self) -> Iterator[Any]:
+        """The file, for one writer at a time: a node and a command may both have something to add."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            yield file
+
+    @staticmethod
+    def _last(content: bytes) -> tuple[int, str]:
+        """Number and hash of the last line."""
+        texts = content.splitlines()
+        return (len(texts), _hash(texts[-1])) if texts else (0, _FIRST)
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
+def _read(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None

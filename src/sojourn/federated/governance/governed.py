@@ -1,0 +1,142 @@
+"""A site behind its own rules: what it did not agree to is not answered, and whatever happens is written down."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sojourn.errors import BudgetError, JobRefusedError, SojournError, UpdateRefusedError
+from sojourn.federated.governance.approval import Approvals, check_question
+from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
+from sojourn.federated.governance.manifest import Manifest
+from sojourn.federated.messages import Message, pack, unpack
+from sojourn.federated.transport import Answering
+from sojourn.files import atomic_file, read_json, write_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+OFFER, QUESTION = "offer", "question"
+_ASKED, _ACTIVE = "asked.json", "active.json"
+_ROUNDS = ("train", "evaluate")
+
+
+class GovernedSite:
+    """Answers sealed questions of approved jobs with sealed answers.
+
+    Parameters
+    ----------
+    name : the site.
+    folder : the site's private folder; what was asked and answered is kept there, so that a node that was killed gives
+        the same answer to the same question without computing, or paying for, it again.
+    make_site : makes the site that answers; called with the first question that is let through.
+    approvals : the site's decisions.
+    key : the site's signing key.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        make_site: Callable[[], Answering],
+        *,
+        approvals: Approvals,
+        key: "Ed25519PrivateKey",
+    ) -> None:
+        self.name, self.folder, self.approvals, self.log = name, folder, approvals, approvals.log
+        self._make_site, self._key = make_site, key
+        self._site: Answering | None = None
+
+    def answer(self, envelope: bytes) -> bytes:
+        """The sealed answer to a sealed question: always one, if only with the reason why there is no other."""
+        question = digest(envelope)
+        try:
+            letter = unseal(envelope, allowed=self.approvals.allowed)
+            if letter.said.get("site") != self.name:
+                raise JobRefusedError("other_site", f"message must be addressed to {self.name}; it is not.")
+            content = self._offered(letter) if letter.said.get("type") == OFFER else self._answered(letter, question)
+        except (JobRefusedError, UpdateRefusedError) as error:
+            return self._refused(question, error.reason, str(error))
+        except BudgetError:
+            # Only the reason leaves: how much of its budget a site has spent, and on whom, is its own business.
+            return self._refused(question, "budget", "the site's privacy budget does not allow it.")
+        except SojournError as error:
+            return self._refused(question, "site_error", type(error).__name__)
+        return seal(content, {"site": self.name, "question": question, "head": self.log.head}, self._key)
+
+    def _offered(self, letter: Letter) -> bytes:
+        """Take a manifest in, and say where it stands."""
+        job = self.approvals.offer(letter.content)
+        return json.dumps({"job": job, "state": self.approvals.state(job)}).encode()
+
+    def _answered(self, letter: Letter, question: str) -> bytes:
+        job = letter.said.get("job", "")
+        manifest = self.approvals.approved(job)
+        message = unpack(letter.content)
+        check_question(manifest, message, self.name)
+        asked = digest(letter.content)
+        known = self._outbox(message, asked)
+        if known.exists() and message.kind != "start":  # a start is made again: another job may have come between
+            content = known.read_bytes()
+            self._note("answered_again", job, message, question, content)
+            return content
+        self._count(manifest, message, asked)
+        if message.kind in _ROUNDS and self._active() != job:
+            raise JobRefusedError("not_started", "the job must be started here before its rounds; it was not.")
+        self._note("asked", job, message, question, letter.content)
+        content = pack(self._opened().answer(message))
+        if message.kind == "start":
+            write_json(self.folder / _ACTIVE, {"job": job})
+        self._keep(known, message, content)
+        self._note("answered", job, message, question, content)
+        return content
+
+    def _opened(self) -> Answering:
+        if self._site is None:
+            self._site = self._make_site()
+        return self._site
+
+    def _active(self) -> str:
+        path = self.folder / _ACTIVE
+        return str(read_json(path)["job"]) if path.exists() else ""
+
+    # -- answers that were given -------------------------------------------------------------------------------------
+
+    def _outbox(self, message: Message, asked: str) -> Path:
+        return self.folder / "outbox" / f"{message.kind}-{message.round}-{asked[:32]}.safetensors"
+
+    def _keep(self, place: Path, message: Message, content: bytes) -> None:
+        """Keep the answer, and forget those of its kind from rounds that are over."""
+        with atomic_file(place) as part:
+            part.write_bytes(content)
+        for path in place.parent.glob(f"{message.kind}-*.safetensors"):
+            if int(path.name.split("-")[1]) < message.round - 1:
+                path.unlink()
+
+    def _count(self, manifest: Manifest, message: Message, asked: str) -> None:
+        """Refuse one question too many: with enough of them, differences of answers would tell of patients."""
+        path = self.folder / _ASKED
+        counts = read_json(path) if path.exists() else {}
+        before = counts.setdefault(manifest.digest, {}).setdefault(f"{message.kind}/{message.round}", [])
+        if asked in before:
+            return
+        if len(before) >= manifest.max_questions:
+            msg = (
+                f"at most {manifest.max_questions} different questions of a kind and round are answered; got one more."
+            )
+            raise JobRefusedError("too_many_questions", msg)
+        before.append(asked)
+        write_json(path, counts)
+
+    # -- writing down ------------------------------------------------------------------------------------------------
+
+    def _note(self, event: str, job: str, message: Message, question: str, content: bytes) -> None:
+        what = {"answer": digest(content)} if event != "asked" else {}
+        self.log.append(
+            event, job=job, kind=message.kind, round=message.round, question=question, bytes=len(content), **what
+        )
+
+    def _refused(self, question: str, reason: str, detail: str) -> bytes:
+        head = self.log.append("refused", question=question, reason=reason)
+        said = {"site": self.name, "question": question, "reason": reason, "detail": detail, "head": head}
+        return seal(b"", said, self._key)

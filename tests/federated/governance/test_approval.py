@@ -1,0 +1,99 @@
+"""Consent: nothing without it, nothing beyond it, nothing after it was taken back."""
+
+import json
+from typing import Any
+
+import pytest
+
+from federated.governance.conftest import Parties
+from sojourn.errors import JobRefusedError
+from sojourn.federated.config import FederatedConfig
+from sojourn.federated.governance.approval import Approvals, check_question
+from sojourn.federated.governance.manifest import Manifest, sign_manifest
+from sojourn.federated.messages import Message
+
+
+def reason(call: Any, *arguments: Any) -> str:
+    with pytest.raises(JobRefusedError) as caught:
+        call(*arguments)
+    return caught.value.reason
+
+
+def test_a_job_goes_from_offered_to_approved_to_revoked(
+    approvals: Approvals, manifest: Manifest, parties: Parties
+) -> None:
+    digest = approvals.offer(sign_manifest(manifest, parties.coordinator))
+    assert digest == manifest.digest
+    assert [(c.name, c.state) for c in approvals.offered()] == [("sepsis", "waiting")]
+    assert reason(approvals.approved, digest) == "not_approved"
+    approvals.approve(digest, by="the board")
+    assert approvals.approved(digest) == manifest
+    approvals.offer(sign_manifest(manifest, parties.coordinator))  # offered again: consent stays
+    assert approvals.approved(digest) == manifest
+    approvals.revoke(digest, by="the board")
+    assert reason(approvals.approved, digest) == "revoked"
+    assert [line["event"] for line in approvals.log.lines()] == ["offered", "approved", "revoked"]
+
+
+def test_only_what_was_offered_can_be_approved(approvals: Approvals, manifest: Manifest, parties: Parties) -> None:
+    with pytest.raises(JobRefusedError, match="must have been offered"):
+        approvals.approve(manifest.digest, by="the board")
+    assert reason(approvals.offer, sign_manifest(manifest, parties.stranger)) == "unknown_coordinator"
+    assert reason(approvals.approved, "../../etc/passwd") == "malformed"
+
+
+def test_a_manifest_that_was_changed_on_disk_is_refused(
+    approvals: Approvals, manifest: Manifest, parties: Parties
+) -> None:
+    digest = approvals.offer(sign_manifest(manifest, parties.coordinator))
+    approvals.approve(digest, by="the board")
+    path = approvals.folder / f"{digest}.manifest.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"max_questions":3', '"max_questions":9'))
+    assert reason(approvals.approved, digest) == "tampered"
+    other = manifest.model_copy(update={"name": "other"})
+    path.write_bytes(sign_manifest(other, parties.coordinator))  # signed, but not what was agreed to
+    assert reason(approvals.approved, digest) == "tampered"
+
+
+def asked(manifest: Manifest, kind: str = "start", **change: Any) -> Message:
+    texts = {"config": manifest.config.model_dump_json(), "outcomes": '["MEDS_DEATH"]', "sites": '["north", "south"]'}
+    return Message(kind, 0, {}, {}, texts)._replace(**change)
+
+
+def test_questions_of_the_job_are_let_through(manifest: Manifest) -> None:
+    check_question(manifest, asked(manifest), "north")
+    check_question(manifest, Message("train", 3), "north")
+    check_question(manifest, Message("evaluate", 0), "south")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"kind": "dump"}, "kind_not_allowed"),
+        ({"round": 4}, "round_not_allowed"),
+        ({"round": -1}, "round_not_allowed"),
+        ({"numbers": {"x": 1.0}}, "malformed"),
+        ({"texts": {}}, "malformed"),
+        ({"texts": {"config": "{"}}, "malformed"),
+        ({"texts": {"config": FederatedConfig(rounds=4, min_cell=1).model_dump_json()}}, "other_config"),
+        ({"texts": {"code": "import os"}}, "malformed"),
+    ],
+)
+def test_whatever_else_is_asked_is_refused(change: dict[str, Any], why: str, manifest: Manifest) -> None:
+    assert reason(check_question, manifest, asked(manifest, **change), "north") == why
+
+
+def test_lists_stay_within_those_agreed_to(manifest: Manifest) -> None:
+    texts = dict(asked(manifest).texts)
+    for name, value, why in (
+        ("outcomes", ["MEDS_DEATH", "X"], "other_outcomes"),
+        ("sites", ["north", "west"], "other_site"),
+        ("sites", ["south"], "other_site"),
+        ("sites", 3, "malformed"),
+    ):
+        question = asked(manifest, texts=texts | {name: json.dumps(value)})
+        assert reason(check_question, manifest, question, "north") == why
+    assert reason(check_question, manifest, asked(manifest), "west") == "other_site"
+    limited = manifest.model_copy(update={"statistics": ("survey",)})
+    assert reason(check_question, limited, Message("train", 0), "north") == "kind_not_allowed"

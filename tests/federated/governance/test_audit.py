@@ -1,0 +1,99 @@
+"""The audit log: whole as written, and any meddling shows."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sojourn.federated.governance.audit import AuditLog
+
+
+def written(path: Path, num_lines: int = 5) -> AuditLog:
+    log = AuditLog(path)
+    for number in range(num_lines):
+        log.append("answered", kind="train", round=number, bytes=10 * number)
+    return log
+
+
+def test_a_log_that_nobody_touched_is_whole(tmp_path: Path) -> None:
+    log = written(tmp_path / "audit.jsonl")
+    report = log.verify()
+    assert (report.num_lines, report.problems) == (5, ())
+    assert report.head == log.head
+    assert [line["number"] for line in log.lines()] == [1, 2, 3, 4, 5]
+    assert AuditLog(tmp_path / "none.jsonl").verify() == (0, "0" * 64, ())
+
+
+def drop(lines: list[str]) -> list[str]:
+    return lines[:2] + lines[3:]
+
+
+def swap(lines: list[str]) -> list[str]:
+    return [lines[0], lines[2], lines[1], *lines[3:]]
+
+
+def alter(lines: list[str]) -> list[str]:
+    return [lines[0], lines[1].replace('"bytes": 10', '"bytes": 11'), *lines[2:]]
+
+
+def alter_last(lines: list[str]) -> list[str]:
+    return [*lines[:-1], lines[-1].replace("train", "start")]
+
+
+def add(lines: list[str]) -> list[str]:
+    return [*lines[:3], lines[2], *lines[3:]]
+
+
+def cut_tail(lines: list[str]) -> list[str]:
+    return lines[:-2]
+
+
+def cut_all(lines: list[str]) -> list[str]:
+    return []
+
+
+@pytest.mark.parametrize("meddle", [drop, swap, alter, alter_last, add, cut_tail, cut_all])
+def test_any_change_deletion_or_reordering_is_found(meddle: Callable[[list[str]], list[str]], tmp_path: Path) -> None:
+    log = written(tmp_path / "audit.jsonl")
+    before = log.path.read_text().splitlines()
+    after = meddle(before)
+    assert after != before
+    log.path.write_text("".join(line + "\n" for line in after))
+    assert log.verify().problems
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_found(at: int, bit: int, tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    if not log.path.exists():
+        written(log.path)
+    whole = log.path.read_bytes()
+    changed = bytearray(whole)
+    changed[at % len(whole)] ^= 1 << bit
+    log.path.write_bytes(changed)
+    try:
+        assert log.verify().problems
+    finally:
+        log.path.write_bytes(whole)
+
+
+def test_a_crash_before_the_head_was_written_is_no_meddling(tmp_path: Path) -> None:
+    log = written(tmp_path / "audit.jsonl", 3)
+    head = (tmp_path / "audit.jsonl.head").read_text()
+    log.append("answered", round=3)
+    (tmp_path / "audit.jsonl.head").write_text(head)
+    assert log.verify().problems == ()
+    log.append("answered", round=4)
+    assert log.verify().problems == ()
+
+
+def test_a_line_has_no_place_for_anything_but_names_digests_and_sizes(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    with pytest.raises(AssertionError, match="no place for"):
+        log.append("answered", value=3.7)
+    log.append("refused", reason="x" * 1000)
+    assert len(json.loads(log.path.read_text())["reason"]) == 200

@@ -1,0 +1,163 @@
+"""A governed site: sealed questions in, sealed answers out, and everything written down."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from federated.governance.conftest import Parties
+from sojourn.errors import BudgetError, DataError, FederationError, JobRefusedError
+from sojourn.federated.governance.approval import Approvals
+from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
+from sojourn.federated.governance.governed import OFFER, QUESTION, GovernedSite
+from sojourn.federated.governance.keys import public_text
+from sojourn.federated.governance.manifest import Manifest, sign_manifest
+from sojourn.federated.messages import Message, pack, unpack
+
+NAME = "north"
+
+
+class Counting:
+    """A site that counts what reaches it."""
+
+    def __init__(self) -> None:
+        self.name, self.seen = NAME, []  # type: tuple[str, list[Message]]
+        self.error: Exception | None = None
+
+    def answer(self, message: Message) -> Message:
+        self.seen.append(message)
+        if self.error is not None:
+            raise self.error
+        return Message(message.kind, message.round, {"w": np.full(2, len(self.seen), np.float32)})
+
+
+class Desk:
+    """Asks a governed site as the coordinator would."""
+
+    def __init__(self, approvals: Approvals, parties: Parties, folder: Path) -> None:
+        self.approvals, self.parties, self.folder, self.inner = approvals, parties, folder, Counting()
+        self.site = self.restarted()
+
+    def restarted(self) -> GovernedSite:
+        site = GovernedSite(NAME, self.folder, lambda: self.inner, approvals=self.approvals, key=self.parties.site)
+        self.site = site
+        return site
+
+    def post(self, content: bytes, said: dict[str, str], *, by: str = "coordinator") -> Letter:
+        sealed = seal(content, said, getattr(self.parties, by))
+        letter = unseal(self.site.answer(sealed), allowed=[public_text(self.parties.site)])
+        assert letter.said["question"] == digest(sealed)
+        return letter
+
+    def ask(self, message: Message, job: str, *, site: str = NAME, by: str = "coordinator") -> Letter:
+        return self.post(pack(message), {"type": QUESTION, "job": job, "site": site}, by=by)
+
+
+@pytest.fixture
+def desk(approvals: Approvals, parties: Parties, tmp_path: Path) -> Desk:
+    return Desk(approvals, parties, tmp_path / "private")
+
+
+@pytest.fixture
+def job(desk: Desk, manifest: Manifest, parties: Parties) -> str:
+    desk.post(sign_manifest(manifest, parties.coordinator), {"type": OFFER, "site": NAME})
+    desk.approvals.approve(manifest.digest, by="the board")
+    return manifest.digest
+
+
+def start(manifest: Manifest) -> Message:
+    texts = {"config": manifest.config.model_dump_json(), "outcomes": "[]", "sites": '["north"]'}
+    return Message("start", 0, {}, {}, texts)
+
+
+def train(round_: int, weight: float = 0.0) -> Message:
+    return Message("train", round_, {"w": np.array([weight])})
+
+
+def test_nothing_reaches_the_site_before_it_agreed(desk: Desk, manifest: Manifest, parties: Parties) -> None:
+    assert desk.ask(start(manifest), manifest.digest).said["reason"] == "not_approved"
+    offered = desk.post(sign_manifest(manifest, parties.coordinator), {"type": OFFER, "site": NAME})
+    assert b'"waiting"' in offered.content
+    assert desk.ask(start(manifest), manifest.digest).said["reason"] == "not_approved"
+    assert not desk.inner.seen
+    assert [line["event"] for line in desk.approvals.log.lines()] == ["refused", "offered", "refused"]
+
+
+def test_an_approved_job_is_answered_and_written_down(desk: Desk, job: str, manifest: Manifest) -> None:
+    desk.ask(start(manifest), job)
+    answer = unpack(desk.ask(train(0), job).content)
+    assert answer.tensors["w"].tolist() == [2.0, 2.0]
+    events = [line["event"] for line in desk.approvals.log.lines()]
+    assert events == ["offered", "approved", "asked", "answered", "asked", "answered"]
+    assert desk.approvals.log.verify().problems == ()
+    desk.approvals.revoke(job, by="the board")
+    assert desk.ask(train(1), job).said["reason"] == "revoked"
+
+
+def test_a_stranger_another_site_and_a_changed_letter_are_refused(desk: Desk, job: str, manifest: Manifest) -> None:
+    assert desk.ask(start(manifest), job, by="stranger").said["reason"] == "unknown_sender"
+    assert desk.ask(start(manifest), job, site="south").said["reason"] == "other_site"
+    sealed = bytearray(
+        seal(pack(train(0, 1.0)), {"type": QUESTION, "job": job, "site": NAME}, desk.parties.coordinator)
+    )
+    sealed[-3] ^= 1
+    answer = unseal(desk.site.answer(bytes(sealed)), allowed=[public_text(desk.parties.site)])
+    assert answer.said["reason"] == "tampered"
+    assert not desk.inner.seen
+
+
+def test_a_killed_node_gives_the_same_answer_without_computing_it_again(
+    desk: Desk, job: str, manifest: Manifest
+) -> None:
+    desk.ask(start(manifest), job)
+    first = desk.ask(train(0), job).content
+    desk.restarted()
+    assert desk.ask(train(0), job).content == first
+    assert len(desk.inner.seen) == 2
+    assert desk.approvals.log.lines()[-1]["event"] == "answered_again"
+
+
+def test_rounds_need_a_start_of_the_same_job(desk: Desk, job: str, manifest: Manifest, parties: Parties) -> None:
+    assert desk.ask(train(0), job).said["reason"] == "not_started"
+    desk.ask(start(manifest), job)
+    other = manifest.model_copy(update={"name": "other"})
+    desk.post(sign_manifest(other, parties.coordinator), {"type": OFFER, "site": NAME})
+    desk.approvals.approve(other.digest, by="the board")
+    assert desk.ask(train(0), other.digest).said["reason"] == "not_started"
+    desk.ask(start(other), other.digest)
+    assert desk.ask(train(1), job).said["reason"] == "not_started"
+    desk.ask(start(manifest), job)  # back again: a start is never answered from memory
+    assert "reason" not in desk.ask(train(1), job).said
+
+
+def test_a_round_is_not_asked_about_again_and_again(desk: Desk, job: str, manifest: Manifest) -> None:
+    desk.ask(start(manifest), job)
+    found = [desk.ask(train(0, float(n)), job).said.get("reason") for n in range(5)]
+    assert found == [None, None, None, "too_many_questions", "too_many_questions"]
+    desk.restarted()
+    assert desk.ask(train(0, 9.0), job).said["reason"] == "too_many_questions"
+    assert desk.ask(train(1, 9.0), job).said.get("reason") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (BudgetError("epsilon 3.21 of 3"), "budget"),
+        (DataError("patient 7"), "site_error"),
+        (FederationError("x"), "site_error"),
+    ],
+)
+def test_the_text_of_an_error_stays_at_the_site(
+    error: Exception, why: str, desk: Desk, job: str, manifest: Manifest
+) -> None:
+    desk.inner.error = error
+    letter = desk.ask(start(manifest), job)
+    assert letter.said["reason"] == why
+    assert str(error) not in "".join(letter.said.values())
+
+
+def test_the_answer_tells_the_head_of_the_log(desk: Desk, job: str, manifest: Manifest) -> None:
+    letter = desk.ask(start(manifest), job)
+    assert letter.said["head"] == desk.approvals.log.head
+    with pytest.raises(JobRefusedError, match="key on the list"):
+        unseal(seal(b"", {}, desk.parties.site), allowed=[public_text(desk.parties.coordinator)])
