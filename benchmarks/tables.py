@@ -149,18 +149,19 @@ def prepare() -> Iterator[str]:
 
 
 def tokens() -> Iterator[str]:
-    """Ours beside a GPT on quantile tokens."""
-    empty: dict[str, Any] = {"tokens": [], "record_as_it_was": []}
-    found = _results(["token_rival"]).get("token_rival", empty)
+    """Ours beside a GPT on quantile tokens, in the two languages."""
     rows = []
-    for what, name in (("tokens", "tokens"), ("the record as it was", "record_as_it_was")):
-        for line in found[name]:
-            bits, fewer = line["interval"], line["fewer_interval"]
-            share = f"{line['ours_fewer_by']:.1%} ({fewer[0]:.1%} to {fewer[1]:.1%})"
-            parts = (f"{line[part]:.2f}" if part in line else "" for part in ("end", "time", "code", "value"))
-            cells = (f"{line['bits_per_event']:.2f} ({bits[0]:.2f}-{bits[1]:.2f})", *parts)
-            rows.append((what, line["model"], *cells, "" if line["model"] == "sojourn" else share))
-    return _table(("of", "model", "bits per event", "end", "time", "code", "value", "ours has fewer by"), rows)
+    for place, language in (("token_rival", "ETHOS"), ("token_rival_short", "and a token below 5 minutes")):
+        found = _results([place]).get(place, {"tokens": [], "record_as_it_was": []})
+        for what, name in (("tokens", "tokens"), ("the record as it was", "record_as_it_was")):
+            for line in found[name]:
+                bits, fewer = line["interval"], line["fewer_interval"]
+                share = f"{line['ours_fewer_by']:.1%} ({fewer[0]:.1%} to {fewer[1]:.1%})"
+                parts = (f"{line[part]:.2f}" if part in line else "" for part in ("end", "time", "code", "value"))
+                cells = (f"{line['bits_per_event']:.2f} ({bits[0]:.2f}-{bits[1]:.2f})", *parts)
+                rows.append((language, what, line["model"], *cells, "" if line["model"] == "sojourn" else share))
+    header = ("language", "of", "model", "bits per event", "end", "time", "code", "value", "ours has fewer by")
+    return _table(header, rows)
 
 
 def startup() -> Iterator[str]:
