@@ -44,7 +44,7 @@ class Changed:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_learns(name: str, network_of: Make, tmp_path: Path) -> None:
-    summary = federate(network_of(), tmp_path / "run", config=SMALL | {"rounds": 6, "strategy": {"name": name}})
+    summary = federate(network_of(), tmp_path / "run", config=SMALL | {"strategy": {"name": name}})
     tuning = [line["bits_per_event"] for line in lines(tmp_path / "run", "tuning")]
     assert min(tuning) == pytest.approx(summary.bits_per_event, rel=1e-5)
     assert tuning[-1] < tuning[0]

@@ -60,13 +60,14 @@ def test_the_noise_has_the_paid_size_and_differs_between_trainings(trainer: Loca
 
 
 def test_a_private_training_pays_for_every_round_and_stops_at_the_budget(
-    network_of: Callable[..., InProcess], tmp_path: Path
+    network_of: Callable[..., InProcess], toy_store: EventStore, tmp_path: Path
 ) -> None:
     config = SMALL | {"local_steps": 1, "privacy": {"epsilon": 5.0, "patients_per_step": 4}}
     federate(network_of(tmp_path / "sites"), tmp_path / "run", config=config)
     spent = (tmp_path / "sites" / "south" / "privacy-ledger.jsonl").read_text().splitlines()
     assert len(spent) == config["rounds"]
-    balance = Ledger(tmp_path / "sites" / "south", budget=5.0, delta=1 / 24).balance
+    num_patients = len(toy_store.rows(split="train", sites=["south"]))
+    balance = Ledger(tmp_path / "sites" / "south", budget=5.0, delta=1 / num_patients).balance
     assert 4.0 < balance.epsilon <= 5.0
     for site in ("north", "south", "west"):
         set_budget(tmp_path / "sites" / site, 5.0)
