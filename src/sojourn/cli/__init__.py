@@ -6,6 +6,7 @@ from sojourn.cli.ask import baseline, label, likelihood, predict, simulate, task
 from sojourn.cli.concepts import concepts
 from sojourn.cli.data import build, fetch, ingest, inspect, units
 from sojourn.cli.derived import derive
+from sojourn.cli.federate import federate
 from sojourn.cli.learn import pretrain
 from sojourn.cli.light import LightCommand
 from sojourn.cli.mapping import mapping
@@ -41,3 +42,5 @@ for _command in (  # in the order of the help
     report,
 ):
     app.command(cls=LightCommand)(_command)
+
+app.add_typer(federate)

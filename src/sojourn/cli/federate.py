@@ -1,0 +1,275 @@
+"""Commands of a real federated training: one coordinator, one node at each hospital."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sojourn.cli.light import LightCommand, LightGroup
+from sojourn.cli.options import AsJson
+from sojourn.cli.printing import print_record, print_table, say
+
+if TYPE_CHECKING:
+    from sojourn.federated.flower.homes import CoordinatorHome, SiteHome
+    from sojourn.federated.governance.approval import Consent
+
+federate = typer.Typer(
+    name="federate",
+    cls=LightGroup,
+    help="Train one model at several hospitals; no record leaves any of them.\n\n"
+    "Coordinator: [b]init[/b], [b]approve[/b] each site, [b]run[/b]. Hospital: [b]join[/b], [b]run[/b] the node, "
+    "[b]approve[/b] the job. docs/federated.md takes ten minutes.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Home = Annotated[Path, typer.Argument(help="Folder of the coordinator or of the site.")]
+
+
+def init(
+    home: Annotated[Path, typer.Argument(help="Folder of the coordinator to make.")],
+    address: Annotated[str, typer.Option(help="host:port under which the hospitals reach the coordinator.")],
+    listen: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all networks.")] = "127.0.0.1",
+) -> None:
+    """Make a coordinator: its keys, its certificates, and the invitation that hospitals need.
+
+    Example: [dim]sojourn federate init coordinator --address fl.example.org:9092 --listen 0.0.0.0[/]
+    """
+    from sojourn.federated.flower.homes import INVITATION, init_coordinator
+    from sojourn.federated.governance.keys import fingerprint, public_text
+
+    made = init_coordinator(home, address=address, listen=listen)
+    say(f"send {home / INVITATION} to the hospitals; tell them by telephone: {fingerprint(public_text(made.key))}")
+
+
+def join(
+    home: Annotated[Path, typer.Argument(help="Folder of the site to make; it stays on the node's machine.")],
+    name: Annotated[str, typer.Option(help="The hospital, as its store calls it.")],
+    store: Annotated[Path, typer.Option(help="Event store made by `sojourn build`.")],
+    invitation: Annotated[Path, typer.Option(help="invitation.json of the coordinator.")],
+) -> None:
+    """Make a hospital's site: its keys, the coordinator it trusts, and the registration that the coordinator needs.
+
+    Example: [dim]sojourn federate join site --name rowan --store stores/rowan --invitation invitation.json[/]
+    """
+    from sojourn.federated.flower.homes import REGISTRATION, join_site
+    from sojourn.federated.governance.keys import fingerprint, public_text
+
+    made = join_site(home, name=name, store=store, invitation=invitation)
+    say(f"the coordinator's fingerprint is {fingerprint(made.coordinators[0])}; compare it by telephone")
+    say(f"send {home / REGISTRATION} to the coordinator; yours is {fingerprint(public_text(made.key))}")
+
+
+def approve(
+    home: _Home,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="Coordinator: a registration.json. Site: first digits of a job; the waiting one by default."
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who decides, for the audit log.")] = "",
+    epsilon: Annotated[
+        float | None, typer.Option(help="Site: what all trainings together may cost any of its patients.")
+    ] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Site: take consent to a job back.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let a hospital in (coordinator), or agree to a job (site): it is shown first, and nothing runs without.
+
+    Example: [dim]sojourn federate approve coordinator registration.json[/]
+
+    Example: [dim]sojourn federate approve site --by "Data access committee, minute 17"[/]
+    """
+    from sojourn.federated.flower.homes import CoordinatorHome, open_home
+
+    opened = open_home(home)
+    if isinstance(opened, CoordinatorHome):
+        _register(opened, what, yes)
+    else:
+        _decide(opened, what, by or _user(), epsilon, revoke, yes)
+
+
+def run(
+    home: _Home,
+    run: Annotated[Path | None, typer.Argument(help="Coordinator: folder of the run.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Coordinator: YAML file of settings, such as `rounds: 20`.")
+    ] = None,
+    purpose: Annotated[str, typer.Option(help="Coordinator: what the model is for; the hospitals read it.")] = "",
+    min_consents: Annotated[
+        int | None, typer.Option(min=1, help="Coordinator: hospitals that must agree; `min_sites` by default.")
+    ] = None,
+    patience: Annotated[float, typer.Option(help="Coordinator: seconds to wait for the hospitals to agree.")] = 3600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the node of a site, or lead a training; both go on where they were stopped.
+
+    Example: [dim]sojourn federate run site[/]
+
+    Example: [dim]sojourn federate run coordinator runs/five --config federated.yaml --purpose "Early warning"[/]
+    """
+    from sojourn.federated.flower.homes import SiteHome, open_home
+
+    opened = open_home(home)
+    if isinstance(opened, SiteHome):
+        from sojourn.federated.flower.deployment import run_node
+
+        run_node(opened)
+        return
+    if run is None:
+        raise typer.BadParameter("a coordinator needs the folder of a run", param_hint="RUN")
+    from sojourn.federated.flower.deployment import run_coordinator
+
+    settings = None if config is None else _read_settings(config)
+    limits: dict[str, Any] = {"min_consents": min_consents, "patience_s": patience}
+    print_record(run_coordinator(opened, run, config=settings, purpose=purpose, **limits), as_json)
+
+
+def status(home: _Home) -> None:
+    """Show who is registered or what was offered, and what the privacy ledger and the audit log say.
+
+    Example: [dim]sojourn federate status site[/]
+    """
+    from sojourn.federated.flower.homes import CoordinatorHome, open_home
+    from sojourn.federated.governance.keys import fingerprint
+
+    opened = open_home(home)
+    if isinstance(opened, CoordinatorHome):
+        rows = [{"site": n, "fingerprint": fingerprint(told["key"])} for n, told in opened.registrations().items()]
+        print_table(rows, title="registered sites")
+        say(f"listens on {opened.host}:{opened.port} while `sojourn federate run` runs")
+    else:
+        _say_site(opened)
+    for line in opened.log.lines()[-5:]:
+        words = [f"{name} {str(line[name])[:16]}" for name in ("site", "kind", "round", "reason", "by") if name in line]
+        say(f"[dim]{line['time'][:19]}[/] {line['event']} {', '.join(words)}")
+
+
+def audit(home: _Home, as_json: AsJson = False) -> None:
+    """Check the audit log: every line, and that none was changed, moved or removed.
+
+    Example: [dim]sojourn federate audit site[/]
+    """
+    from sojourn.errors import DataError
+    from sojourn.federated.flower.homes import open_home
+
+    log = open_home(home).log
+    report = log.verify()
+    if report.problems:
+        msg = f"{log.path} must be as it was written; " + "; ".join(report.problems[:5]) + ". Compare it with a backup."
+        raise DataError(msg)
+    print_record({"lines": report.num_lines, "last_line": report.head, "result": "whole"}, as_json)
+
+
+def evaluate(
+    home: Annotated[Path, typer.Argument(help="Folder of the coordinator.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of `sojourn federate run`.")],
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a site.")] = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a finished run at each of its sites, on their tuning subjects; only sums come back.
+
+    Example: [dim]sojourn federate evaluate coordinator runs/five[/]
+    """
+    from dataclasses import asdict
+
+    from sojourn.federated.flower.deployment import evaluate_run, pooled_bits
+    from sojourn.federated.flower.homes import open_coordinator
+
+    scores = evaluate_run(open_coordinator(home), run, timeout_s=timeout)
+    told = sum(score.told == "ok" for score in scores)
+    record = {"bits_per_event": pooled_bits(scores), "num_sites": told}
+    table = [asdict(score) for score in scores]
+    print_record(record | {"sites": table}, as_json, table=table)
+
+
+def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
+    from sojourn.federated.governance.keys import fingerprint
+    from sojourn.files import read_json
+
+    if what is None:
+        raise typer.BadParameter("a coordinator needs the registration.json of a site", param_hint="WHAT")
+    told = read_json(Path(what))
+    if isinstance(told, dict) and "key" in told and not yes:
+        say(f"{told.get('name')} has the fingerprint {fingerprint(str(told['key']))}; compare it by telephone")
+        typer.confirm("Let it in?", abort=True)
+    say(f"{home.register(Path(what))} is registered")
+
+
+def _decide(home: "SiteHome", what: str | None, by: str, epsilon: float | None, revoke: bool, yes: bool) -> None:
+    from sojourn.errors import ConfigError
+
+    offered = home.approvals.offered()
+    found = [c for c in offered if (c.digest.startswith(what) if what else revoke or c.state == "waiting")]
+    if len(found) != 1:
+        states = ", ".join(f"{c.digest[:12]} {c.name} ({c.state})" for c in offered) or "none; run the node first"
+        raise ConfigError(f"WHAT must be the first digits of one job that was offered; there are: {states}.")
+    job = found[0]
+    if revoke:
+        home.approvals.revoke(job.digest, by=by)
+        say(f"consent to {job.name} was taken back; nothing more of it is answered")
+        return
+    _show(job)
+    if not yes:
+        typer.confirm("Agree to exactly this?", abort=True)
+    if epsilon is not None:
+        from sojourn.federated.privacy.budget import set_budget
+
+        set_budget(home.private, epsilon)
+        home.log.append("budget_set", epsilon=epsilon, by=by)
+    home.approvals.approve(job.digest, by=by)
+    say(f"{job.name} ({job.digest[:12]}) is approved; the node answers from now on")
+
+
+def _show(job: "Consent") -> None:
+    """What a site would agree to, in full where it matters."""
+    manifest, config = job.manifest, job.manifest.config
+    noise = f"epsilon {manifest.epsilon:g}" if manifest.epsilon else "none: no differential privacy"
+    rows = {
+        "job": f"{manifest.name} ({job.digest[:12]})",
+        "purpose": manifest.purpose or "-",
+        "sites": ", ".join(manifest.sites),
+        "questions": ", ".join(manifest.statistics),
+        "outcomes": ", ".join(manifest.outcomes),
+        "rounds": f"{config.rounds} of up to {config.local_steps} steps, {config.strategy.name}",
+        "noise": noise,
+        "smallest count that leaves": str(config.min_cell),
+        "stays at the site": "policy part of the network" if config.personal else "nothing of the network",
+        "code": f"Sojourn {manifest.version}, {manifest.code[:12]}, the same as here",
+        "until": f"{manifest.expires:%Y-%m-%d %H:%M %Z}",
+    }
+    print_table([{"": name, " ": value} for name, value in rows.items()])
+
+
+def _say_site(home: "SiteHome") -> None:
+    jobs = [{"job": c.digest[:12], "name": c.name, "state": c.state} for c in home.approvals.offered()]
+    print_table(jobs, title=f"jobs offered to {home.name}")
+    say(f"node of {home.name}: connects outward to {home.address}")
+    ledger = home.private / "privacy-ledger.jsonl"
+    spent = len(ledger.read_text().splitlines()) if ledger.exists() else 0
+    say(f"privacy ledger: {spent} entries")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    import yaml
+
+    from sojourn.errors import ConfigError
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} must hold YAML; it does not. See docs/federated.md.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold settings by name; it holds {type(content).__name__}.")
+    return content
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+for _command in (init, join, approve, run, status, audit, evaluate):
+    federate.command(cls=LightCommand)(_command)

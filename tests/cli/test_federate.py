@@ -1,0 +1,74 @@
+"""Commands of a deployment that need no network: who joins whom, what was agreed to, and whether the log is whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers.command import call
+from helpers.toy_process import build_toy_store
+from sojourn.federated.config import FederatedConfig
+from sojourn.federated.flower.homes import open_coordinator, open_site
+from sojourn.federated.governance.manifest import propose, sign_manifest
+from sojourn.federated.privacy.budget import read_budget
+
+
+@pytest.fixture
+def homes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> tuple[Path, Path]:
+    """A coordinator and a site that joined it and was let in."""
+    coordinator, site = tmp_path / "coordinator", tmp_path / "site"
+    store = build_toy_store(tmp_path / "toy", num_subjects=12, seed=1)
+    assert call(capsys, "federate", "init", coordinator, "--address", "127.0.0.1:9092").code == 0
+    options = ["--name", "north", "--store", store, "--invitation", coordinator / "invitation.json"]
+    assert call(capsys, "federate", "join", site, *options).code == 0
+    done = call(capsys, "federate", "approve", coordinator, site / "registration.json", "--yes")
+    assert done.code == 0
+    assert "north is registered" in done.err
+    return coordinator, site
+
+
+def offered(coordinator: Path, site: Path) -> str:
+    """Leave a job at the site, as the node would; its digest."""
+    manifest = propose("sepsis", FederatedConfig(privacy={"epsilon": 3.0}), ["north"], purpose="Early warning")
+    return open_site(site).approvals.offer(sign_manifest(manifest, open_coordinator(coordinator).key))
+
+
+def test_a_job_is_shown_approved_and_revoked(homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    coordinator, site = homes
+    assert call(capsys, "federate", "approve", site, "--yes").code == 1  # nothing was offered
+    digest = offered(coordinator, site)
+    done = call(capsys, "federate", "approve", site, "--by", "the board", "--epsilon", "5", "--yes")
+    assert done.code == 0
+    assert "Early warning" in done.out
+    assert "epsilon 3" in done.out
+    home = open_site(site)
+    assert home.approvals.state(digest) == "approved"
+    assert read_budget(home.private) == 5.0
+    shown = call(capsys, "federate", "status", site)
+    assert "approved" in shown.out
+    assert "the board" in shown.err
+    assert call(capsys, "federate", "approve", site, digest[:8], "--revoke", "--by", "the board").code == 0
+    assert home.approvals.state(digest) == "revoked"
+
+
+def test_the_audit_tells_a_whole_log_from_a_changed_one(
+    homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for home in homes:
+        done = call(capsys, "federate", "audit", home, "--json")
+        assert done.code == 0
+        assert json.loads(done.out)["result"] == "whole"
+    log = homes[0] / "audit.jsonl"
+    log.write_text(log.read_text().replace("north", "south"))
+    done = call(capsys, "federate", "audit", homes[0])
+    assert done.code == 1
+    assert "was changed, moved or removed" in done.err.replace("\n", " ") or "must end with line" in done.err
+
+
+def test_wrong_calls_are_explained(homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    coordinator, site = homes
+    assert call(capsys, "federate", "run", coordinator).code == 2
+    assert call(capsys, "federate", "approve", coordinator).code == 2
+    assert call(capsys, "federate", "status", coordinator.parent).code == 1
+    assert "north" in call(capsys, "federate", "status", coordinator).out
+    assert call(capsys, "federate", "evaluate", coordinator, site).code == 1
