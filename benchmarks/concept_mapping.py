@@ -44,19 +44,22 @@ def main() -> None:
             summary = sj.pretrain(store, run, config={**study.config, "held_out_sites": held_out, "seed": seed})
             found.append(
                 {"codes": name, "seed": seed, "training": asdict(summary) | {"path": None}}
-                | _scored(run, store, work, subjects.filter(is_test)["subject_id"], name)
+                | _scored(run, store, stores["concepts"], work, subjects.filter(is_test)["subject_id"])
             )
     figures = {"config": study.config, "tasks": TASKS, "runs": found}
     print(keep("concept_mapping", figures))
 
 
-def _scored(run: Path, store: Path, work: Path, test_ids: pl.Series, name: str) -> dict[str, Any]:
-    """Zero-shot AUROC with intervals over hospitals, and bits per event of subjects that were not trained on."""
+def _scored(run: Path, store: Path, mapped: Path, work: Path, test_ids: pl.Series) -> dict[str, Any]:
+    """Zero-shot AUROC with intervals over hospitals, and bits per event of subjects that were not trained on.
+
+    Who is asked is told from the mapped store for both: without concepts nobody knows who was on a vasopressor already.
+    """
     evaluated = []
     for task in TASKS:
-        labels = work / "labels" / name / f"{task}.parquet"
+        labels = work / "labels" / f"{task}.parquet"
         if not labels.exists():
-            sj.label(task, store, labels)
+            sj.label(task, mapped, labels)
         known, test = _halves(labels, test_ids)
         made = [run / "predictions" / f"{task}-{method}.parquet" for method in ("sojourn", "lightgbm")]
         if not made[0].exists():
