@@ -163,3 +163,33 @@ def test_names_units_and_attributes_are_added_once():
     assert named.columns == [*codes.columns, "concept_unit", "concept_description", "specimen", "role", "method"]
     assert named["concept_unit"].to_list() == ["mg/dL", None]
     assert name_codes(named, "mimic-iv").equals(named)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "concept"),
+    [
+        ("eicu", "MEDICATION_ORDER_START//HICL 4042//VANCOMYCIN HCL 1 GM VIAL", "antibiotic//start//order"),
+        ("eicu", "MEDICATION_ORDER_END//HICL 4042", "antibiotic//end//order"),
+        ("eicu", "MEDICATION_ORDER_START//CIPROFLOXACIN 0.3 % OP SOLN", "local_antibiotic//start"),
+        ("eicu", "MEDICATION_ORDER_START//CIPRO HC 0.2-1 % OTIC SUSP", "local_antibiotic//start"),
+        ("eicu", "MEDICATION_ORDER_START//ERYTHROMYCIN 5 MG/GM OPHTH OINT", "local_antibiotic//start"),
+        ("eicu", "MEDICATION_ORDER_START//MUPIROCIN 2 % EX OINT", "local_antibiotic//start"),
+        ("eicu", "MEDICATION_ORDER_END//TOBRAMYCIN 300 MG/5ML INHALATION NEBU", "local_antibiotic//end"),
+        ("eicu", "MEDICATION_ORDER_START//HICL 4047//BACITRACIN", "local_antibiotic//start"),
+        ("eicu", "INFUSION_START//Zosyn//ml/hr", "antibiotic//start"),
+        ("eicu", "TREATMENT//infectious diseases//medications//therapeutic antibacterials", "antibiotic//start//noted"),
+        ("eicu", "MEDICATION_ORDER_START//HICL 1694//MORPHINE SULFATE", None),
+        ("eicu", "MEDICATION_ORDER_START//HICL 1396//CEPHULAC", None),
+        ("eicu", "MEDICATION_ORDER_START//PENICILLAMINE 250 MG", None),
+        ("eicu", "MEDICATION_ORDER_START//FLUCONAZOLE 200 MG", None),
+        ("eicu", "HOME_MEDICATION//BACTRIM", None),
+        ("mimic-iv", "MEDICATION_ORDER_START//Sulfameth/Trimethoprim DS//TAB", "antibiotic//start//order"),
+        ("mimic-iv", "MEDICATION_ORDER_START//moxifloxacin//DROP", "local_antibiotic//start"),
+        ("mimic-iv", "MEDICATION_ORDER_END//Vancomycin Enema", "local_antibiotic//end"),
+        ("mimic-iv", "INFUSION_END//225798", "antibiotic//end"),
+    ],
+)
+def test_antibiotics_are_found_by_name_and_those_for_skin_and_eye_stand_apart(
+    source: str, code: str, concept: str | None
+):
+    assert _concepts(source, code) == [concept]

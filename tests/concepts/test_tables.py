@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 
 from sojourn.concepts import code_concepts, concept_table
+from sojourn.concepts.annotate import match_codes
 from sojourn.concepts.check import check_dictionary, check_rules
 from sojourn.concepts.registry import CodeRule, base_name, concepts
+from sojourn.sources.eicu.known import end_of_stay
 
 FAMILIES = {
     "LAB": "labevents",
@@ -108,6 +110,35 @@ def test_laboratory_counts_and_names_of_eicu_are_those_of_the_demo(sojourn_data:
     for name in {rule.label for rule in mine} - {None}:
         total = sum(rule.count or 0 for rule in mine if rule.label == name)
         assert 0.9 * seen[name] <= total <= seen[name], name
+
+
+@pytest.mark.real
+def test_antibiotics_of_eicu_are_the_orders_that_say_so(sojourn_data: Path) -> None:
+    """Rows find the orders of the raw table, as often as they say, and no number means another drug than its orders."""
+    table = pl.read_parquet(sojourn_data / "eicu-demo/medication.parquet").filter(
+        pl.col("drugordercancelled").ne_missing("Yes")
+    )
+    stays = pl.read_parquet(sojourn_data / "eicu-demo/patient.parquet").select("patientunitstayid", end=end_of_stay())
+    known = table.join(stays, on="patientunitstayid").filter(pl.col("drugstartoffset") <= pl.col("end"))
+    hicl = pl.format("HICL {}", pl.col("drughiclseqno"))
+    name = pl.col("drugname").str.replace_all(r"\s+", " ").str.replace_all(r"/{2,}", "/").str.strip_chars(" /")
+    name = pl.when(name != "").then(name)
+    code = pl.concat_str(pl.lit("MEDICATION_ORDER_START"), hicl, name, separator="//", ignore_nulls=True)
+    orders = known.filter(hicl.is_not_null() | name.is_not_null()).select(
+        "drughiclseqno", name.alias("name"), code=code
+    )
+    found = match_codes(orders["code"], "eicu").select("code", "concept")
+    seen = orders.join(found, on="code", how="left")
+    rules = code_concepts().filter((pl.col("source") == "eicu") & pl.col("code").str.contains("MEDICATION_ORDER_START"))
+    said = dict(rules.group_by("concept").agg(pl.col("count").sum()).iter_rows())
+    counted = dict(seen.drop_nulls("concept").group_by("concept").len().iter_rows())
+    assert said == counted
+    assert set(said) == {"antibiotic//start//order", "local_antibiotic//start"}
+    for number, drug, concept in (
+        rules.filter(pl.col("match") == "exact").select("code", "label", "concept").iter_rows()
+    ):
+        named = seen.filter(pl.col("code").str.starts_with(f"{number}//"))["concept"]
+        assert set(named) == {concept}, (number, drug)
 
 
 def dictionaries(sojourn_data: Path) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -205,6 +205,19 @@ def test_orders_have_a_drug_and_end_within_the_stay(raw: Path):
     }
 
 
+def test_an_order_that_stops_before_it_starts_ends_where_it_begins(raw: Path):
+    lines = ["1,1,50,40,ASPIRIN,,No,", "2,1,50,0,HEPARIN,,No,", "3,1,-50,0,INSULIN,,No,"]
+    (raw / "medication.csv").write_text("\n".join([MEDICATION.splitlines()[0], *lines]) + "\n")
+    events = _read(raw)[0]["medication"].events.sort("row", "time", "code")
+    starts = events.filter(pl.col("row") == 0)["time"]
+    assert starts.to_list() == [starts[0]] * 2
+    assert events.select("row", "code").rows()[2:] == [
+        (1, "MEDICATION_ORDER_START//HEPARIN"),
+        (2, "MEDICATION_ORDER_START//INSULIN"),
+        (2, "MEDICATION_ORDER_END//INSULIN"),
+    ]
+
+
 def test_ventilation_starts_and_ends_once(raw: Path):
     events = _read(raw)[0]["respiratoryCare"].events
     ventilation = events.filter(pl.col("code").str.starts_with("PROCEDURE"))

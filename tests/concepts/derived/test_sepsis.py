@@ -11,6 +11,7 @@ from sojourn.concepts.derived.stays import find_stays
 from sojourn.errors import ConfigError
 
 DRUG, TAKEN = "CONCEPT//antibiotic//start", "CONCEPT//culture//blood"
+STOP = "CONCEPT//antibiotic//end//order"
 STAY: list[Row] = [(1, 0, "ICU_ADMISSION//MICU"), (1, 240, "ICU_DISCHARGE//ALIVE")]
 
 
@@ -50,6 +51,20 @@ def test_antibiotics_must_go_on_for_three_days_or_to_the_end() -> None:
     early: list[Row] = [STAY[0], (1, 30, "ICU_DISCHARGE//ALIVE"), (1, 10, DRUG), taken]
     assert onsets(early) == [10]
     assert onsets(early, until_discharge=False) == []
+
+
+def test_an_order_counts_for_as_long_as_it_runs() -> None:
+    taken: Row = (1, 10, TAKEN)
+    begin: Row = (1, 10, f"{DRUG}//order")
+    assert onsets([*STAY, begin, (1, 60, STOP), taken]) == [10]  # the gap to hour 82 is 22 h
+    assert onsets([*STAY, begin, (1, 57, STOP), taken]) == []
+    assert onsets([*STAY, begin, taken]) == [10]  # nobody stopped it
+    # The short one ends first, the long one goes on.
+    short: list[Row] = [(1, 11, f"{DRUG}//order"), (1, 12, STOP)]
+    assert onsets([*STAY, begin, *short, (1, 60, STOP), taken]) == [10]
+    noted: list[Row] = [(1, 10 + 24 * day, f"{DRUG}//noted") for day in range(4)]
+    assert onsets([*STAY, *noted, taken])[0] == 10
+    assert onsets([*STAY, *noted, taken], ignored_antibiotics="//noted$") == []
 
 
 def test_screening_counts_only_where_asked_and_antibiotics_alone_without_any_culture() -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from sojourn.concepts.derived import prescribed
 from sojourn.concepts.derived.axis import APART, HOUR, Ints, distinct
 from sojourn.concepts.derived.record import Record, gather, read_record
 from sojourn.concepts.derived.stays import ROOTS, Stays
@@ -14,6 +15,7 @@ from sojourn.errors import ConfigError
 
 CODE = "DERIVED//suspected_infection"
 ANTIBIOTICS = ("CONCEPT//antibiotic//start",)
+STOPS = ("CONCEPT//antibiotic//end",)
 CULTURES = ("CULTURE_TAKEN", "CONCEPT//culture")
 SCREENING = r"(?i)screen|viral load|serolog|immunolog"
 """Specimens that everybody gives on admission, or that look for no acute infection."""
@@ -39,6 +41,8 @@ class InfectionSettings:
     only death ends the need, as in YAIB."""
     ignored_cultures: str | None = SCREENING
     """Codes of cultures that this pattern finds do not count."""
+    ignored_antibiotics: str | None = None
+    """Codes of antibiotics that this pattern finds do not count."""
 
     def __post_init__(self) -> None:
         hours = (self.antibiotic_first_hours, self.culture_first_hours, self.continuous_hours, self.max_gap_hours)
@@ -48,13 +52,13 @@ class InfectionSettings:
 
 
 _RULES = ("both_where_cultured", "both", "antibiotic")
-RECORDED = InfectionSettings(until_discharge=False, ignored_cultures=None)
-"""As the YAIB cohorts have it."""
+RECORDED = InfectionSettings(until_discharge=False, ignored_cultures=None, ignored_antibiotics="//noted$")
+"""As the YAIB cohorts have it: they read orders and infusions, and not what the care team notes of a treatment."""
 
 
 def roots() -> tuple[str, ...]:
     """The codes that `suspected_infection` reads."""
-    return (*ANTIBIOTICS, *CULTURES, *ROOTS)
+    return (*ANTIBIOTICS, *STOPS, *CULTURES, *ROOTS, *prescribed.ENDS)
 
 
 def suspected_infection(events: pl.DataFrame, settings: InfectionSettings | None = None) -> pl.DataFrame:
@@ -133,15 +137,21 @@ def infection_onsets(record: Record, stays: Stays, settings: InfectionSettings) 
 
 def _continuous(record: Record, stays: Stays, settings: InfectionSettings) -> Ints:
     """Antibiotics after which none was missing for longer than a gap, until the treatment's time or the end."""
-    places = distinct(record.rows(*ANTIBIOTICS).place)
+    places = distinct(record.rows(*ANTIBIOTICS, ignore=settings.ignored_antibiotics).place)
     if not len(places):
         return places
     death = distinct(record.rows("MEDS_DEATH").place)
-    gap = round(settings.max_gap_hours * HOUR)
-    is_last = np.append(np.diff(places) > gap, True)
-    # The last of the chain of antibiotics in which each stands.
-    last = places[np.flatnonzero(is_last)[np.cumsum(is_last) - is_last]]
-    needed = places + round(settings.continuous_hours * HOUR)
+    needed, gap = round(settings.continuous_hours * HOUR), round(settings.max_gap_hours * HOUR)
+    # A drug was running up to its stop; an order runs in between as well.
+    marks = distinct(np.concatenate([places, record.rows(*STOPS).place]))
+    begin, end = prescribed.running(record, ANTIBIOTICS[0], STOPS[0], unstopped=needed)
+    begin, end = np.concatenate([marks, begin]), np.concatenate([marks, end])
+    order = np.argsort(begin, kind="stable")
+    begin, so_far = begin[order], np.maximum.accumulate(end[order])
+    is_last = np.append(begin[1:] - so_far[:-1] > gap, True)
+    # The end of the chain of antibiotics in which each stands.
+    chain = (np.cumsum(is_last) - is_last)[np.searchsorted(begin, places)]
+    last = so_far[np.flatnonzero(is_last)[chain]]
     ends = np.union1d(death, stays.end) if settings.until_discharge else death
-    treated: Ints = places[last >= np.minimum(needed, following(ends, places - 1)) - gap]
+    treated: Ints = places[last >= np.minimum(places + needed, following(ends, places - 1)) - gap]
     return treated

@@ -42,7 +42,8 @@ def _infusiondrug(frame: pl.DataFrame, known: Known) -> Converted:
 def _medication(frame: pl.DataFrame, known: Known) -> Converted:
     """Start and end of drug orders; the ingredient's HICL number comes before the hospital's own name of the drug.
 
-    Orders carry planned times: what was planned for after the stay did not happen.
+    Orders carry planned times: what was planned for after the stay did not happen. A stop before the start ends the
+    order where it begins; one of 0 is then no time.
     """
     frame = join_stay(frame, known)
     hicl = pl.format("HICL {}", pl.col("drughiclseqno").cast(pl.Int64, strict=False))
@@ -50,7 +51,8 @@ def _medication(frame: pl.DataFrame, known: Known) -> Converted:
     drug = pl.coalesce(hicl, name)
     detail = pl.when(hicl.is_not_null()).then(name)
     start = pl.col("drugstartoffset").cast(pl.Int64, strict=False)
-    stop = pl.col("drugstopoffset").cast(pl.Int64, strict=False)
+    told = pl.col("drugstopoffset").cast(pl.Int64, strict=False)
+    stop = pl.when((told != 0) | (start <= 0)).then(pl.when(told < start).then(start).otherwise(told))
     emits = [
         Emit(code_for("MEDICATION_ORDER_START", drug, detail), at(start), text=pl.col("dosage").cast(pl.String)),
         Emit(code_for("MEDICATION_ORDER_END", drug, detail), at(stop), when=stop.is_between(start, "_end_minutes")),
