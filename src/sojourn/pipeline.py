@@ -12,6 +12,7 @@ from sojourn.events.records import BuildReport
 from sojourn.events.units import UNITS, UnitsReport
 from sojourn.sources.accounting import IngestReport
 from sojourn.tasks.outcomes import codes_read, derive_outcomes
+from sojourn.tasks.own_outcomes import keep_outcomes, read_outcomes
 
 _CODES = Path("metadata/codes.parquet")
 
@@ -93,17 +94,24 @@ def build(
     workers: int = 1,
     cluster: str = LOCAL,
     use_concepts: bool = True,
+    outcomes: Path | None = None,
 ) -> BuildReport:
     """Build an event store from MEDS data sets, with the built-in outcomes as target-only events.
 
-    Parameters and errors are those of `sojourn.events.build.build_store`.
+    Parameters and errors are those of `sojourn.events.build.build_store`. `outcomes` is a YAML file of own outcome
+    definitions, derived beside the built-in ones and kept in the store as ``outcomes.yaml``; see
+    `sojourn.tasks.own_outcomes.read_outcomes`. A store built with other definitions is not taken for the same.
     """
-    return build_store(
+    own = None if outcomes is None else read_outcomes(outcomes)
+    report = build_store(
         store,
         datasets,
-        derive=derive_outcomes,
-        reads=codes_read,
+        derive=own or derive_outcomes,
+        reads=own.reads if own else codes_read,
         workers=workers,
         cluster=cluster,
         use_concepts=use_concepts,
     )
+    if own:
+        keep_outcomes(store, own)
+    return report

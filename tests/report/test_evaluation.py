@@ -10,7 +10,7 @@ import pytest
 
 from sojourn.errors import DataError, SchemaError
 from sojourn.report.evaluation import evaluate
-from sojourn.tasks.files import Labels, write_predictions
+from sojourn.tasks.files import Labels, write_numbers, write_predictions
 from sojourn.trust import metrics as m
 
 METRICS = ["auroc", "auprc", "log_loss", "brier", "calibration_slope", "calibration_intercept", "expected_observed"]
@@ -143,3 +143,47 @@ def test_what_cannot_be_evaluated_is_refused_and_leaves_nothing(tmp_path: Path, 
         evaluate(two_files, out, by="hospital")
     assert not out.exists()
     assert evaluate([no_site], out, num_bootstrap=5).entries[0].num_sites == 0
+
+
+def write_number_file(path: Path, *, num_sites: int = 6) -> Path:
+    """Predicted hours that are one too high at every even site, and right at the others."""
+    subject = np.arange(60)
+    table = pl.DataFrame(
+        {
+            "subject_id": subject,
+            "prediction_time": [datetime(2020, 1, 1)] * subject.size,
+            "float_value": (subject // num_sites).astype(np.float32),
+        }
+    )
+    predicted = table["float_value"].to_numpy() + (subject % num_sites % 2 == 0)
+    labels = Labels(table, {"name": "yaib-los"})
+    write_numbers(path, labels, predicted, method="lightgbm", site=[f"h{s % num_sites}" for s in subject])
+    return path
+
+
+def test_numbers_have_errors_with_intervals_and_stand_apart_from_risks(two_files: list[Path], tmp_path: Path) -> None:
+    numbers = write_number_file(tmp_path / "los.parquet")
+    result = evaluate([two_files[0], numbers], tmp_path / "out", by="site", num_bootstrap=50)
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {entry["task"] for entry in content["entries"]} == {"death-24h"}
+    whole, *sites = content["numbers"]
+    assert [entry["group"] for entry in sites] == [f"h{i}" for i in range(6)]
+    assert (whole["task"], whole["method"], whole["file"]) == ("yaib-los", "lightgbm", "los.parquet")
+    assert (whole["num_predictions"], whole["num_sites"], whole["intervals"]) == (60, 6, "sites and subjects")
+    # Labels are 0 to 9, each six times; half of the rows are one too high.
+    assert whole["mean"] == pytest.approx(4.5)
+    assert whole["standard_deviation"] == pytest.approx(np.sqrt(8.25))
+    values = {name: found["value"] for name, found in whole["metrics"].items()}
+    assert values == pytest.approx({"mae": 0.5, "rmse": np.sqrt(0.5), "r2": 1 - 0.5 / 8.25})
+    assert whole["metrics"]["mae"]["lower"] < 0.5 < whole["metrics"]["mae"]["upper"]
+    assert [entry["metrics"]["mae"]["value"] for entry in sites] == pytest.approx([1, 0, 1, 0, 1, 0])
+    assert result.numbers[0].row()["label"] == "4.5 ± 2.87"
+    assert all("yaib-los" not in path.name for path in result.figures)
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = write_number_file(tmp_path / "los.parquet")
+    table = pl.read_parquet(path).with_columns(predicted_float_value=pl.lit(float("nan"), pl.Float32))
+    table.write_parquet(path)
+    with pytest.raises(SchemaError, match="finite numbers; 60 of 60 rows"):
+        evaluate([path], tmp_path / "out")

@@ -10,11 +10,12 @@ import pytest
 from helpers.task_records import Row
 from sojourn.errors import TaskError
 from sojourn.events.build import build_store
-from sojourn.tasks.baseline import BASELINES, baseline
+from sojourn.tasks.baseline import BASELINES, NUMBER_BASELINES, baseline
 from sojourn.tasks.files import read_labels, read_predictions, write_labels
 from sojourn.tasks.label import label
 from sojourn.tasks.outcomes import derive_outcomes
 from sojourn.trust.metrics import auroc
+from sojourn.trust.regression import r2
 
 WriteMeds = Callable[..., Path]
 
@@ -71,3 +72,49 @@ def test_an_unknown_method_is_refused(files: tuple[Path, Path, Path], tmp_path: 
     store, train, test = files
     with pytest.raises(TaskError, match="lightgbm"):
         baseline("xgboost", store, train, store, test, tmp_path / "p.parquet")
+
+
+@pytest.fixture
+def number_files(files: tuple[Path, Path, Path], tmp_path: Path) -> tuple[Path, Path, Path]:
+    """The same stays, labelled with a number: ten times the lactate at 20 h."""
+    store, *paths = files
+    lactate = {subject: value for subject, hour, *rest in sick_and_well(300) if hour == 20 for value in rest[1:]}
+    for path in paths:
+        found = read_labels(path)
+        number = pl.col("subject_id").replace_strict(lactate, return_dtype=pl.Float32) * 10
+        table = found.table.select("subject_id", "prediction_time", float_value=number)
+        write_labels(path, table, {"name": "lactate-times-ten"})
+    return store, *paths  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("method", NUMBER_BASELINES)
+def test_numbers_are_predicted_by_their_mean_or_by_trees(
+    number_files: tuple[Path, Path, Path], tmp_path: Path, method: str
+) -> None:
+    store, train, test = number_files
+    found = read_predictions(baseline(method, store, train, store, test, tmp_path / "p.parquet"))
+    assert found.has_numbers
+    assert found.method == method
+    assert found.table["site"].unique().to_list() == ["hospital_0"]
+    y, p = found.table["float_value"].to_numpy(), found.table["predicted_float_value"].to_numpy()
+    if method == "mean":
+        known = read_labels(train, numbers=True).table["float_value"].to_numpy()
+        assert p == pytest.approx(np.full(len(y), known.mean()), rel=1e-5)
+    else:
+        assert r2(y, p) > 0.8
+
+
+def test_a_method_is_refused_for_labels_of_the_other_kind(
+    files: tuple[Path, Path, Path], tmp_path: Path, write_meds: WriteMeds
+) -> None:
+    store, train, test = files
+    with pytest.raises(TaskError, match="prevalence or logistic or lightgbm for labels that are yes or no; got 'mean'"):
+        baseline("mean", store, train, store, test, tmp_path / "p.parquet")
+    found = read_labels(test)
+    table = found.table.select("subject_id", "prediction_time", float_value=pl.lit(1.0))
+    write_labels(tmp_path / "numbers.parquet", table, found.task)
+    with pytest.raises(TaskError, match="of one kind"):
+        baseline("lightgbm", store, train, store, tmp_path / "numbers.parquet", tmp_path / "p.parquet")
+    write_labels(train, table.with_columns(subject_id=-pl.col("subject_id") - 1), found.task)
+    with pytest.raises(TaskError, match="mean or lightgbm for labels that are numbers; got 'logistic'"):
+        baseline("logistic", store, train, store, tmp_path / "numbers.parquet", tmp_path / "p.parquet")

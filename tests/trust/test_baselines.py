@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from sojourn.trust.baselines import fit_lightgbm, fit_logistic, fit_prevalence, split_groups
+from sojourn.trust.baselines import (
+    fit_lightgbm,
+    fit_lightgbm_numbers,
+    fit_logistic,
+    fit_mean,
+    fit_prevalence,
+    split_groups,
+)
 from sojourn.trust.metrics import auroc, calibration_slope
+from sojourn.trust.regression import r2
 
 
 def table(seed: int, num_rows: int = 1500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,3 +99,22 @@ def test_no_group_is_on_both_sides() -> None:
     chosen = split_groups(groups, share=0.25, seed=0)
     assert chosen.sum() == 50
     assert not set(groups[chosen]) & set(groups[~chosen])
+
+
+def test_boosted_trees_learn_a_number_and_the_mean_does_not() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 5)).astype(np.float32)
+    y = 3 * features[:, 0] + rng.normal(0, 0.3, 400)
+    groups = np.arange(400) // 2
+    fitted = fit_lightgbm_numbers(features[:300], y[:300], groups[:300])
+    assert r2(y[300:], fitted.predict(features[300:])) > 0.8
+    again = fit_lightgbm_numbers(features[:300], y[:300], groups[:300])
+    np.testing.assert_array_equal(fitted.predict(features[300:]), again.predict(features[300:]))
+    assert r2(y, fit_mean(y).predict(features)) == pytest.approx(0, abs=1e-6)
+    assert fit_lightgbm_numbers(features, np.full(400, 2.0), groups).predict(features[:2]).tolist() == [2.0, 2.0]
+
+
+def test_few_rows_are_fitted_without_early_stopping() -> None:
+    features = np.arange(12, dtype=np.float32)[:, None]
+    predicted = fit_lightgbm_numbers(features, np.arange(12.0), np.arange(12)).predict(features)
+    assert predicted[0] < predicted[-1]

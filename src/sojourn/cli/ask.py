@@ -103,7 +103,10 @@ def predict(
 
 
 def baseline(
-    method: Annotated[str, typer.Argument(help="lightgbm, logistic, prevalence, or probe (needs --run).")],
+    method: Annotated[
+        str,
+        typer.Argument(help="lightgbm, logistic, prevalence, or probe (needs --run); for numbers lightgbm or mean."),
+    ],
     train_store: Annotated[Path, typer.Argument(help="Event store of the training labels.")],
     train_labels: Annotated[Path, typer.Argument(help="Labels to learn from.")],
     test_store: Annotated[Path, typer.Argument(help="Event store of the test labels.")],

@@ -114,6 +114,9 @@ def build(
     concepts: Annotated[
         bool, typer.Option("--concepts/--no-concepts", help="Keep every local code, for a comparison without mapping.")
     ] = True,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="YAML file of your own outcomes, derived beside the built-in ones.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """MEDS data sets to one event store that training reads.
@@ -122,7 +125,7 @@ def build(
     """
     from sojourn.pipeline import build as run
 
-    report = run(store, datasets, workers=workers, cluster=cluster, use_concepts=concepts)
+    report = run(store, datasets, workers=workers, cluster=cluster, use_concepts=concepts, outcomes=outcomes)
     if report.already_built:
         say(f"{store} was there already, made from the same data sets")
     print_record(report, as_json)

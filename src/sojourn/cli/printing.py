@@ -121,7 +121,17 @@ def print_evaluation(rows: list[dict[str, str]]) -> None:
             shown = ("method", "group", *names)
             short = [{name.replace("_", " "): row[name] for name in shown} for row in mine]
             print_table(short, title=task if names is parts[0] else None)
-    say("brackets hold 95 % intervals; log-loss, intercept and reliability are in evaluation.json")
+    if rows:
+        say("brackets hold 95 % intervals; log-loss, intercept and reliability are in evaluation.json")
+
+
+def print_numbers(rows: list[dict[str, str]]) -> None:
+    """One table per task whose labels are numbers, with errors in the unit of the label."""
+    for task in dict.fromkeys(row["task"] for row in rows):
+        mine = [{name: text for name, text in row.items() if name != "task"} for row in rows if row["task"] == task]
+        print_table(mine, title=task)
+    if rows:
+        say("mae and rmse are in the unit of the label, which stands as mean ± deviation; brackets: 95 % intervals")
 
 
 def _cell(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson, one_of
-from sojourn.cli.printing import print_evaluation, print_record, say
+from sojourn.cli.printing import print_evaluation, print_numbers, print_record, say
 
 
 def demo(
@@ -49,6 +49,7 @@ def evaluate(
         print((out / "evaluation.json").read_text())
     else:
         print_evaluation(result.table())
+        print_numbers([entry.row() for entry in result.numbers])
 
 
 def report(

@@ -14,6 +14,7 @@ from sojourn.errors import DataError, describe
 from sojourn.files import write_json
 from sojourn.progress import progress_bar
 from sojourn.report.evaluation_figures import draw_figures
+from sojourn.report.numbers import NumberEntry, as_finite, number_entry, with_limits
 from sojourn.tasks.files import Predictions, read_predictions
 from sojourn.trust.bootstrap import Interval, bootstrap_metrics
 from sojourn.trust.metrics import ReliabilityBin, reliability
@@ -61,7 +62,7 @@ class Entry:
     def as_json(self) -> dict[str, Any]:
         """The entry with null in place of NaN."""
         metrics = {
-            name: {key: _finite(getattr(found, key)) for key in ("value", "lower", "upper")}
+            name: {key: as_finite(getattr(found, key)) for key in ("value", "lower", "upper")}
             for name, found in self.metrics.items()
         }
         return {
@@ -74,7 +75,7 @@ class Entry:
             "num_positive": self.num_positive,
             "num_sites": self.num_sites,
             "intervals": self.intervals,
-            "prevalence": _finite(self.prevalence),
+            "prevalence": as_finite(self.prevalence),
             "metrics": metrics,
             "reliability": [asdict(point) for point in self.reliability],
         }
@@ -90,6 +91,8 @@ class Evaluation:
     """Folder with `evaluation.json` and the figures."""
     figures: tuple[Path, ...]
     """PNG files."""
+    numbers: tuple[NumberEntry, ...] = ()
+    """The same for the files whose labels are numbers."""
 
     def table(self) -> list[dict[str, str]]:
         """One row of texts for each entry: task, method, group, counts, and `value [lower, upper]` of each metric."""
@@ -101,7 +104,7 @@ class Evaluation:
                 "predictions": f"{entry.num_predictions:,}",
                 "subjects": f"{entry.num_subjects:,}",
                 "prevalence": _number(entry.prevalence),
-                **{name: _with_limits(found) for name, found in entry.metrics.items()},
+                **{name: with_limits(found) for name, found in entry.metrics.items()},
             }
             for entry in self.entries
         ]
@@ -115,7 +118,8 @@ def evaluate(
     Parameters
     ----------
     predictions
-        Parquet files with the columns of `meds-evaluation` and, to evaluate by site, `site`.
+        Parquet files with the columns of `meds-evaluation` and, to evaluate by site, `site`; or of predicted numbers,
+        as `sojourn.tasks.files.write_numbers` makes them.
     out
         Folder for the results; made if needed, earlier results in it are replaced.
     by
@@ -135,7 +139,8 @@ def evaluate(
     DataError
         For no file, an unknown `by`, a file without rows, or one without sites where they are needed.
     SchemaError
-        If a file is not what `meds-evaluation` takes, or holds probabilities outside [0, 1].
+        If a file is not what `meds-evaluation` takes, or holds probabilities outside [0, 1] or numbers that are not
+        finite.
     """
     if by not in (None, "site"):
         msg = f"by must be 'site' or None; got {by!r}."
@@ -145,15 +150,21 @@ def evaluate(
         raise DataError(msg)
     files = [(path, _read(path, by)) for path in predictions]
     entries: list[Entry] = []
+    numbers: list[NumberEntry] = []
     names = [path.name for path in predictions]
     groups = [(path, found, group) for path, found in files for group in _groups(found, by)]
     with progress_bar("evaluate", len(groups)) as bar:
         for path, found, group in groups:
             name = path.name if names.count(path.name) == 1 else path.as_posix()
-            entries.append(_entry(name, found, group, by=by, num_bootstrap=num_bootstrap, seed=seed))
+            table, draws_sites = _rows(found, group, by)
+            draws: dict[str, Any] = {"draws_sites": draws_sites, "num_bootstrap": num_bootstrap, "seed": seed}
+            if found.has_numbers:
+                numbers.append(number_entry(name, found, group, table, **draws))
+            else:
+                entries.append(_entry(name, found, group, table, **draws))
             bar.advance()
     out.mkdir(parents=True, exist_ok=True)
-    figures = draw_figures(entries, [found for _, found in files], out)
+    figures = draw_figures(entries, [found for _, found in files if not found.has_numbers], out)
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
@@ -161,8 +172,10 @@ def evaluate(
         "num_bootstrap": num_bootstrap,
         "entries": [entry.as_json() for entry in entries],
     }
+    if numbers:
+        content["numbers"] = [entry.as_json() for entry in numbers]
     write_json(out / "evaluation.json", content)
-    return Evaluation(tuple(entries), out, tuple(figures))
+    return Evaluation(tuple(entries), out, tuple(figures), tuple(numbers))
 
 
 def _read(path: Path, by: str | None) -> Predictions:
@@ -174,7 +187,8 @@ def _read(path: Path, by: str | None) -> Predictions:
     if by == "site" and found.table.get_column("site", default=pl.Series([None])).null_count():
         msg = f"{path} must tell the site of every row to be evaluated by site. Predict again, or leave out `by`."
         raise DataError(msg)
-    _check_with_meds_evaluation(path, found)
+    if not found.has_numbers:
+        _check_with_meds_evaluation(path, found)
     return found
 
 
@@ -198,14 +212,20 @@ def _groups(found: Predictions, by: str | None) -> list[str]:
     return [OVERALL, *sites]
 
 
-def _entry(file: str, found: Predictions, group: str, *, by: str | None, num_bootstrap: int, seed: int) -> Entry:
+def _rows(found: Predictions, group: str, by: str | None) -> tuple[pl.DataFrame, bool]:
+    """The rows of a group, and whether their intervals draw sites."""
+    if group != OVERALL:
+        return found.table.filter(pl.col("site") == group), False
+    return found.table, by == "site" and found.table["site"].n_unique() >= _MIN_SITES_TO_DRAW
+
+
+def _entry(
+    file: str, found: Predictions, group: str, table: pl.DataFrame, *, draws_sites: bool, num_bootstrap: int, seed: int
+) -> Entry:
     """Evaluate one group of one file."""
-    table = found.table if group == OVERALL else found.table.filter(pl.col("site") == group)
     y = table["boolean_value"].to_numpy().astype(np.float64)
     p = table["predicted_boolean_probability"].to_numpy().astype(np.float64)
     has_sites = "site" in table.columns and not table["site"].null_count()
-    num_sites = table["site"].n_unique() if has_sites else 0
-    draws_sites = by == "site" and group == OVERALL and num_sites >= _MIN_SITES_TO_DRAW
     return Entry(
         task=str(found.task["name"]),
         method=found.method,
@@ -214,7 +234,7 @@ def _entry(file: str, found: Predictions, group: str, *, by: str | None, num_boo
         num_predictions=table.height,
         num_subjects=table["subject_id"].n_unique(),
         num_positive=int(y.sum()),
-        num_sites=num_sites,
+        num_sites=table["site"].n_unique() if has_sites else 0,
         intervals="sites and subjects" if draws_sites else "subjects",
         metrics=bootstrap_metrics(
             y,
@@ -239,19 +259,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no NaN."""
-    return float(value) if np.isfinite(value) else None
-
-
 def _number(value: float) -> str:
     """Three significant digits or a dash."""
     return f"{value:.3g}" if np.isfinite(value) else "–"
-
-
-def _with_limits(found: Interval) -> str:
-    """`0.812 [0.790, 0.833]`, without limits where there are none."""
-    if not np.isfinite(found.value):
-        return "–"
-    value = f"{found.value:.3f}"
-    return f"{value} [{found.lower:.3f}, {found.upper:.3f}]" if np.isfinite(found.lower) else value

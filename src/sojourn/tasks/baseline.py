@@ -8,13 +8,23 @@ import polars as pl
 from sojourn.errors import TaskError
 from sojourn.events.store import EventStore
 from sojourn.tasks.features import hand_features
-from sojourn.tasks.files import Labels, read_labels, write_predictions
-from sojourn.trust.baselines import Fitted, fit_lightgbm, fit_logistic, fit_prevalence
+from sojourn.tasks.files import Labels, read_labels, write_numbers, write_predictions
+from sojourn.trust.baselines import (
+    Fitted,
+    fit_lightgbm,
+    fit_lightgbm_numbers,
+    fit_logistic,
+    fit_mean,
+    fit_prevalence,
+)
 
-__all__ = ["BASELINES", "baseline"]
+__all__ = ["BASELINES", "NUMBER_BASELINES", "baseline"]
 
-#: Names of the baselines.
+#: Names of the baselines for labels that are yes or no.
 BASELINES = ("prevalence", "logistic", "lightgbm")
+#: Names of the baselines for labels that are numbers.
+NUMBER_BASELINES = ("mean", "lightgbm")
+_CONSTANT = ("prevalence", "mean")
 
 
 def baseline(
@@ -33,7 +43,7 @@ def baseline(
     Parameters
     ----------
     method
-        `prevalence`, `logistic` or `lightgbm`.
+        `prevalence`, `logistic` or `lightgbm`; for labels that are numbers, `mean` or `lightgbm`.
     train_store, train_labels
         Event store and label file to learn from.
     test_store, test_labels
@@ -53,29 +63,47 @@ def baseline(
     Raises
     ------
     TaskError
-        For an unknown method, no training labels, or a subject in both sets.
+        For an unknown method, one that is not for such labels, no training labels, or a subject in both sets.
     """
-    if method not in BASELINES:
-        msg = f"method must be one of {', '.join(BASELINES)}; got {method!r}."
+    if method not in (*BASELINES, *NUMBER_BASELINES):
+        msg = f"method must be one of {', '.join(dict.fromkeys((*BASELINES, *NUMBER_BASELINES)))}; got {method!r}."
         raise TaskError(msg)
-    train, test = read_labels(train_labels), read_labels(test_labels)
+    train, test = (read_labels(path, numbers=True) for path in (train_labels, test_labels))
+    _check_kind(method, train, test)
     check_apart(train, test, is_same_store=train_store.resolve() == test_store.resolve())
     store = EventStore.open(test_store)
-    if method == "prevalence":
-        model: Fitted = fit_prevalence(train.table["boolean_value"].to_numpy())
+    y = train.table["float_value" if train.has_numbers else "boolean_value"].to_numpy()
+    if method in _CONSTANT:
+        model: Fitted = fit_mean(y) if train.has_numbers else fit_prevalence(y)
         features = np.zeros((test.table.height, 0), dtype=np.float32)
     else:
         known = hand_features(EventStore.open(train_store), train.table, max_codes=max_codes)
-        y = train.table["boolean_value"].to_numpy()
         if method == "lightgbm":
-            model = fit_lightgbm(known.matrix, y, train.table["subject_id"].to_numpy(), seed=seed)
+            fit = fit_lightgbm_numbers if train.has_numbers else fit_lightgbm
+            model = fit(known.matrix, y, train.table["subject_id"].to_numpy(), seed=seed)
         else:
             model = fit_logistic(known.matrix, y, seed=seed)
         sources = known.sources
         del known
         features = hand_features(store, test.table, sources=sources).matrix
-    write_predictions(out, test, model.predict(features), method=method, site=_sites(store, test.table))
+    write = write_numbers if test.has_numbers else write_predictions
+    write(out, test, model.predict(features), method=method, site=_sites(store, test.table))
     return out
+
+
+def _check_kind(method: str, train: Labels, test: Labels) -> None:
+    """Both files must hold labels of one kind, and the method must be for it."""
+    kinds = {True: "numbers", False: "yes or no"}
+    if train.has_numbers != test.has_numbers:
+        msg = (
+            f"train_labels and test_labels must be of one kind; the first are {kinds[train.has_numbers]}, the second "
+            f"{kinds[test.has_numbers]}. Label the same task for both."
+        )
+        raise TaskError(msg)
+    fitting = NUMBER_BASELINES if train.has_numbers else BASELINES
+    if method not in fitting:
+        msg = f"method must be {' or '.join(fitting)} for labels that are {kinds[train.has_numbers]}; got {method!r}."
+        raise TaskError(msg)
 
 
 def check_apart(train: Labels, test: Labels, *, is_same_store: bool) -> None:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from sojourn.errors import SchemaError
 from sojourn.files import atomic_file
 
-__all__ = ["Labels", "Predictions", "read_labels", "read_predictions", "write_labels", "write_predictions"]
+__all__ = [
+    "Labels",
+    "Predictions",
+    "read_labels",
+    "read_predictions",
+    "write_labels",
+    "write_numbers",
+    "write_predictions",
+]
 
 _KEY_SCHEMA = pa.schema([("subject_id", pa.int64()), ("prediction_time", pa.timestamp("us"))])
 _VALUE_TYPES = {"boolean_value": pa.bool_(), "float_value": pa.float32(), "categorical_value": pa.string()}
@@ -26,6 +34,14 @@ _PREDICTION_SCHEMA = pa.schema(
         ("site", pa.string()),
         ("probability_lower", pa.float64()),
         ("probability_upper", pa.float64()),
+    ]
+)
+_NUMBER_SCHEMA = pa.schema(
+    [
+        *_KEY_SCHEMA,
+        ("float_value", pa.float32()),
+        ("predicted_float_value", pa.float32()),
+        ("site", pa.string()),
     ]
 )
 
@@ -49,11 +65,17 @@ class Predictions(NamedTuple):
 
     table: pl.DataFrame
     """`subject_id, prediction_time, boolean_value, predicted_boolean_probability` and, where the file has them,
-    `site, probability_lower, probability_upper`."""
+    `site, probability_lower, probability_upper`; of numbers, `subject_id, prediction_time, float_value,
+    predicted_float_value` and `site`."""
     task: dict[str, Any]
     """As in the labels."""
     method: str
     """What predicted: query, simulate, lightgbm, ..."""
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether numbers were predicted, not probabilities."""
+        return "float_value" in self.table.columns
 
 
 def write_labels(path: Path, table: pl.DataFrame, task: dict[str, Any]) -> None:
@@ -84,9 +106,9 @@ def read_labels(path: Path, *, numbers: bool = False) -> Labels:
     if "boolean_value" not in table.columns and "float_value" in table.columns:
         if not numbers:
             msg = (
-                f"{path} must hold labels that are true or false; it holds numbers, which no command learns or "
-                "predicts yet. `sojourn value` says what a later measurement would show; a phrase such as "
-                "'first(creatinine > 2, 24h)' makes a yes/no question of a number."
+                f"{path} must hold labels that are true or false here; it holds numbers. Use `sojourn baseline "
+                "lightgbm` or `mean` for them, and `evaluate` for what they predict; `sojourn value` says what a later "
+                "measurement would show; a phrase such as 'first(creatinine > 2, 24h)' makes a yes/no question of it."
             )
             raise SchemaError(msg)
         columns[-1] = "float_value"
@@ -138,21 +160,53 @@ def write_predictions(
     _write(path, arrow, metadata)
 
 
+def write_numbers(
+    path: Path, labels: Labels, predicted: NDArray[np.floating[Any]], *, method: str, site: list[str] | pl.Series
+) -> None:
+    """Write a prediction file for labels that are numbers, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write: `subject_id, prediction_time, float_value, predicted_float_value, site`.
+    labels
+        Labels that the predictions are for, N rows.
+    predicted
+        Predicted number of each label, in its unit, shape [N].
+    method
+        Name of what predicted, for tables and figures.
+    site
+        Site of each row's subject.
+    """
+    table = labels.table.with_columns(
+        predicted_float_value=pl.Series(np.asarray(predicted, dtype=np.float32)), site=pl.Series(site, dtype=pl.String)
+    )
+    metadata = {"sojourn_task": json.dumps(labels.task, sort_keys=True), "sojourn_method": method}
+    _write(path, _to_arrow(table, _NUMBER_SCHEMA), metadata)
+
+
 def read_predictions(path: Path) -> Predictions:
-    """Read a prediction file, ours or any with the columns of `meds-evaluation`.
+    """Read a prediction file, ours or any with the columns of `meds-evaluation`, or one of `write_numbers`.
 
     Raises
     ------
     SchemaError
-        If the file is no parquet, lacks a column, holds a null, or has a probability outside [0, 1].
+        If the file is no parquet, lacks a column, holds a null, or has a probability outside [0, 1] or a number that
+        is not finite.
     """
-    names = _PREDICTION_SCHEMA.names[:4]
-    table, metadata = _read(path, names)
-    bad = table.filter(~pl.col(names[3]).is_between(0, 1)).height
+    table, metadata = _read(path, _KEY_SCHEMA.names)
+    is_number = "predicted_float_value" in table.columns and "predicted_boolean_probability" not in table.columns
+    schema = _NUMBER_SCHEMA if is_number else _PREDICTION_SCHEMA
+    names = schema.names[:4]
+    _check_columns(table, names, path)
+    fits, what = pl.col(names[3]).is_between(0, 1), "probabilities in [0, 1]"
+    if is_number:
+        fits, what = pl.all_horizontal(pl.col(names[2:]).is_finite()), "finite numbers"
+    bad = table.filter(~fits).height
     if bad:
-        msg = f"{path} must hold probabilities in [0, 1]; {bad} of {table.height} rows do not."
+        msg = f"{path} must hold {what}; {bad} of {table.height} rows do not."
         raise SchemaError(msg)
-    extra = [name for name in _PREDICTION_SCHEMA.names[4:] if name in table.columns]
+    extra = [name for name in schema.names[4:] if name in table.columns]
     method = metadata.get(b"sojourn_method", path.stem.encode()).decode()
     return Predictions(table.select(*names, *extra), _task(metadata, path), method)
 

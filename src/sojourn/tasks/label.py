@@ -14,6 +14,7 @@ from sojourn.tasks.definitions import Task, get_task
 from sojourn.tasks.exclusions import FlowStep
 from sojourn.tasks.files import write_labels
 from sojourn.tasks.outcomes import EventOutcome, matching_codes
+from sojourn.tasks.own_outcomes import kept_outcomes
 from sojourn.tasks.phrases import is_phrase, parse_phrase
 from sojourn.tasks.reading import codes_of, is_store, iterate_records
 from sojourn.tasks.stay_cohort import label_stay_task
@@ -116,7 +117,7 @@ def label(
         labels, attrition, described = cohort.labels, cohort.attrition, cohort.described
         described |= {"flow_by_site": cohort.by_site, "rules": cohort.rules}
     else:
-        labels, attrition, described = _label_builtin(_task_of(task), dataset)
+        labels, attrition, described = _label_builtin(_task_of(task, dataset), dataset)
     if chosen is not None:
         labels = labels.filter(pl.col("subject_id").is_in(chosen.implode()))
         attrition.append(Attrition(_name(subset), labels.height, labels["subject_id"].n_unique()))
@@ -135,9 +136,9 @@ def label(
     )
 
 
-def _task_of(text: str) -> Task:
-    """The built-in task of a name, or the task that a phrase describes."""
-    return parse_phrase(text) if is_phrase(text) else get_task(text)
+def _task_of(text: str, dataset: Path) -> Task:
+    """The built-in task of a name, or the task that a phrase describes, in words of the outcomes of the store."""
+    return parse_phrase(text, kept_outcomes(dataset)) if is_phrase(text) else get_task(text)
 
 
 def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:

@@ -58,11 +58,17 @@ def is_phrase(text: str) -> bool:
     return re.match(r"\s*\w+\s*\(", text) is not None
 
 
-def parse_phrase(text: str) -> Task:
+def parse_phrase(text: str, stored: Mapping[str, Outcome] | None = None) -> Task:
     """Read a phrase as a task.
 
-    A condition that is a built-in outcome becomes that outcome, so that a run can be asked about it with one query.
-    Other conditions become outcomes of the task's own, with the plausible range of their concept.
+    A condition that is a built-in outcome, or one that the store was built with, becomes that outcome, so that a run
+    can be asked about it with one query. Other conditions become outcomes of the task's own, with the plausible range
+    of their concept.
+
+    Parameters
+    ----------
+    text : the phrase.
+    stored : definitions by name that a store was built with beside the built-in ones; those of values can be meant.
 
     Raises
     ------
@@ -84,7 +90,8 @@ def parse_phrase(text: str) -> Task:
         msg = f"a phrase must say within which time, as in '{_EXAMPLE}'; got {text!r}."
         raise TaskError(msg)
     horizon = _hours(rest[0], "the horizon")
-    conditions = [_condition(part.strip()) for part in re.split(r"\s+or\s+", said)]
+    known = outcomes() | {name: one for name, one in (stored or {}).items() if isinstance(one, ValueOutcome)}
+    conditions = [_condition(part.strip(), known) for part in re.split(r"\s+or\s+", said)]
     schedule, clean = _options(rest[1:], horizon)
     slug = "-or-".join(condition.name for condition in conditions).replace("_", "-")
     return Task(
@@ -114,13 +121,13 @@ def outcomes_of(task: Mapping[str, Any]) -> dict[str, Outcome]:
     return outcomes() | {outcome.name: outcome for outcome in own}
 
 
-def _condition(text: str) -> Outcome:
-    """The outcome that a condition means: a built-in one where there is an equal one."""
-    if text in outcomes():
-        return outcomes()[text]
+def _condition(text: str, known: Mapping[str, Outcome]) -> Outcome:
+    """The outcome that a condition means: a known one where there is an equal one."""
+    if text in known:
+        return known[text]
     found = _CONDITION.fullmatch(text)
     if found is None:
-        near = get_close_matches(text, list(outcomes()), 3, 0.5)
+        near = get_close_matches(text, list(known), 3, 0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         msg = f"a condition must be like 'lactate > 4 mmol/L', or a built-in outcome; got {text!r}.{hint}"
         raise TaskError(msg)
@@ -135,16 +142,16 @@ def _condition(text: str) -> Outcome:
             + "."
         )
         raise TaskError(msg)
-    return _value_outcome(about, limit, value)
+    return _value_outcome(about, limit, value, known)
 
 
-def _value_outcome(about: dict[str, Any], limit: str, value: float) -> Outcome:
+def _value_outcome(about: dict[str, Any], limit: str, value: float, known: Mapping[str, Outcome]) -> Outcome:
     """The outcome of a value of a concept beyond a limit."""
     code = f"CONCEPT//{about['name']}"
     number = f"{value:.6g}"
-    for known in outcomes().values():
-        if isinstance(known, ValueOutcome) and known.codes == [code] and getattr(known, limit) == float(number):
-            return known
+    for one in known.values():
+        if isinstance(one, ValueOutcome) and one.codes == [code] and getattr(one, limit) == float(number):
+            return one
     slug = re.sub(r"[^a-z0-9]+", "_", about["name"]) + f"_{_WORDS[limit]}_" + number.replace(".", "p")
     sign = next(sign for sign, word in _LIMITS.items() if word == limit)
     return ValueOutcome(

@@ -13,6 +13,7 @@ from sojourn.events.splits import assign_splits
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.tasks.outcomes import outcomes
+from sojourn.tasks.own_outcomes import kept_outcomes
 from sojourn.training.config import PretrainConfig
 from sojourn.training.plan import Step, epoch_steps
 from sojourn.training.records import Ints, RecordReader
@@ -77,7 +78,7 @@ class Selection:
     def _outcomes(self) -> Ints:
         table = self.vocabulary.table
         if self.config.outcomes is None:
-            names = [outcome.code for outcome in outcomes().values()]
+            names = [outcome.code for outcome in (outcomes() | kept_outcomes(self.store.path)).values()]
             is_outcome = table["code"].is_in(names) & (table["count"] > 0)
             return table.filter(is_outcome)["index"].to_numpy().astype(np.int64)
         known = dict(zip(table["code"], table["index"], strict=True))

@@ -10,12 +10,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Fitted", "fit_lightgbm", "fit_logistic", "fit_prevalence", "split_groups"]
+__all__ = [
+    "Fitted",
+    "fit_lightgbm",
+    "fit_lightgbm_numbers",
+    "fit_logistic",
+    "fit_mean",
+    "fit_prevalence",
+    "split_groups",
+]
 
 Matrix = NDArray[np.float32]
 
 _NUM_THREADS = 2
 _MIN_EVENTS_TO_STOP_EARLY = 10
+_MIN_ROWS_TO_STOP_EARLY = 10
 _ROUNDS_WITHOUT_STOPPING = 60
 
 
@@ -23,18 +32,18 @@ class Fitted(Protocol):
     """A fitted baseline."""
 
     def predict(self, features: Matrix) -> NDArray[np.float32]:
-        """Probabilities, shape [N], for features of shape [N, F]."""
+        """Probabilities (or numbers), shape [N], for features of shape [N, F]."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Constant:
-    """The same probability for everybody."""
+    """The same probability or number for everybody."""
 
-    share: float
+    value: float
 
     def predict(self, features: Matrix) -> NDArray[np.float32]:
-        return np.full(len(features), self.share, dtype=np.float32)
+        return np.full(len(features), self.value, dtype=np.float32)
 
 
 def fit_prevalence(observed: ArrayLike) -> Fitted:
@@ -44,6 +53,17 @@ def fit_prevalence(observed: ArrayLike) -> Fitted:
     --------
     >>> fit_prevalence([0, 0, 0, 1]).predict(np.zeros((2, 0), dtype=np.float32)).tolist()
     [0.25, 0.25]
+    """
+    return fit_mean(observed)
+
+
+def fit_mean(observed: ArrayLike) -> Fitted:
+    """Predict the mean of the labels, whatever the features.
+
+    Examples
+    --------
+    >>> fit_mean([1.0, 2.0, 6.0]).predict(np.zeros((1, 0), dtype=np.float32)).tolist()
+    [3.0]
     """
     y = np.asarray(observed, dtype=np.float64)
     if not y.size:
@@ -82,15 +102,50 @@ def fit_lightgbm(features: Matrix, observed: ArrayLike, groups: ArrayLike, *, se
     Fitted
         A constant where `observed` has one class only.
     """
-    import lightgbm
-
     y = np.asarray(observed, dtype=np.float32)
     if np.unique(y).size < 2:
         return fit_prevalence(y)
     is_stopping = split_groups(groups, share=0.15, seed=seed)
     enough = min(_num_minority(y[is_stopping]), _num_minority(y[~is_stopping])) >= _MIN_EVENTS_TO_STOP_EARLY
+    return _boost(features, y, is_stopping if enough else None, objective="binary", seed=seed)
+
+
+def fit_lightgbm_numbers(features: Matrix, observed: ArrayLike, groups: ArrayLike, *, seed: int = 0) -> Fitted:
+    """Gradient-boosted trees for the mean of a number, with early stopping on the squared error.
+
+    Parameters
+    ----------
+    features
+        Shape [N, F], NaN where unmeasured.
+    observed
+        Numbers, shape [N].
+    groups
+        Subject of each row, shape [N]; no subject is on both sides of the early-stopping split. With fewer than 10 rows
+        on either side there is no split and 60 rounds are run.
+    seed
+        Seed of the split and of LightGBM; the same seed gives the same model.
+
+    Returns
+    -------
+    Fitted
+        A constant where all numbers are equal.
+    """
+    y = np.asarray(observed, dtype=np.float32)
+    if np.unique(y).size < 2:
+        return fit_mean(y)
+    is_stopping = split_groups(groups, share=0.15, seed=seed)
+    enough = min(is_stopping.sum(), (~is_stopping).sum()) >= _MIN_ROWS_TO_STOP_EARLY
+    return _boost(features, y, is_stopping if enough else None, objective="regression", seed=seed)
+
+
+def _boost(
+    features: Matrix, y: NDArray[np.float32], is_stopping: NDArray[np.bool_] | None, *, objective: str, seed: int
+) -> Fitted:
+    """Boosted trees, stopped early on some rows, or after a fixed number of rounds."""
+    import lightgbm
+
     settings = {
-        "objective": "binary",
+        "objective": objective,
         "learning_rate": 0.05,
         "num_leaves": 31,
         "min_data_in_leaf": int(np.clip(y.size // 50, 5, 100)),
@@ -105,7 +160,7 @@ def fit_lightgbm(features: Matrix, observed: ArrayLike, groups: ArrayLike, *, se
         "force_col_wise": True,
         "verbosity": -1,
     }
-    if not enough:
+    if is_stopping is None:
         data = lightgbm.Dataset(features, y)
         return _Boosted(lightgbm.train(settings, data, num_boost_round=_ROUNDS_WITHOUT_STOPPING))
     train = lightgbm.Dataset(features[~is_stopping], y[~is_stopping])

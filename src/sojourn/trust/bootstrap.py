@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sojourn.trust.metrics import CLIP, METRICS, FloatArray, RankedPredictions, logit, recalibration
 
-__all__ = ["Interval", "bootstrap_metrics", "cluster_counts"]
+__all__ = ["Interval", "bootstrap_metrics", "cluster_counts", "cluster_indices", "percentile_interval"]
 
 _CHUNK = 50
 
@@ -77,7 +77,7 @@ def bootstrap_metrics(
     """
     y, p = np.asarray(observed, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     values = {name: metric(y, p) for name, metric in METRICS.items()}
-    cluster, site = _indices(clusters, sites)
+    cluster, site = cluster_indices(clusters, sites)
     if num_bootstrap <= 0 or not y.size:
         return {name: Interval(value, np.nan, np.nan, 0) for name, value in values.items()}
     has_event = np.bincount(cluster, weights=y) > 0
@@ -87,7 +87,7 @@ def bootstrap_metrics(
     strata = has_event.astype(np.intp) if stratify else np.zeros(has_event.size, dtype=np.intp)
     counts = cluster_counts(strata, site, num_bootstrap=num_bootstrap, seed=seed)
     draws = _replicates(y, p, cluster, counts)
-    return {name: _interval(values[name], draws[name], level) for name in METRICS}
+    return {name: percentile_interval(values[name], draws[name], level) for name in METRICS}
 
 
 def cluster_counts(
@@ -119,7 +119,7 @@ def cluster_counts(
         yield block
 
 
-def _indices(clusters: ArrayLike, sites: ArrayLike | None) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
+def cluster_indices(clusters: ArrayLike, sites: ArrayLike | None) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
     """Row -> cluster number [N], and cluster -> site number [C]; a subject at two sites counts as two clusters."""
     cluster = np.unique(np.asarray(clusters), return_inverse=True)[1]
     if sites is None:
@@ -184,7 +184,7 @@ def _newton_intercept(large: FloatArray, terms: FloatArray, is_mixed: NDArray[np
     return np.where(is_mixed, intercept, np.nan)
 
 
-def _interval(value: float, draws: FloatArray, level: float) -> Interval:
+def percentile_interval(value: float, draws: FloatArray, level: float) -> Interval:
     """Percentile interval over the replicates that have the metric."""
     usable = draws[np.isfinite(draws)]
     if np.isnan(value) or usable.size * 2 < draws.size:
