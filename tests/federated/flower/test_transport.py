@@ -5,7 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +215,60 @@ def test_a_node_that_went_away_with_a_question_gets_it_again(network: Network) -
         found = dict(transport.ask(start(network), timeout_s=90))
         second.join()
     assert all(isinstance(answer, Message) for answer in found.values())
+
+
+class CuttingLine:
+    """A line to the coordinator that is cut once, after so many bytes have gone up it."""
+
+    def __init__(self, port: int, *, after: int) -> None:
+        self.target, self.left, self.num_cuts = port, after, 0
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._door.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._door.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                return
+            for pair, is_up in (((near, far), True), ((far, near), False)):
+                threading.Thread(target=self._carry, args=(*pair, is_up), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, is_up: bool) -> None:
+        with suppress(OSError):
+            while content := source.recv(65536):
+                if is_up and not self.num_cuts:
+                    self.left -= len(content)
+                    if self.left < 0:
+                        self.num_cuts += 1
+                        break
+                sink.sendall(content)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._door.close()
+
+
+def test_a_line_that_is_cut_in_the_middle_of_an_answer_loses_nothing(network: Network) -> None:
+    network.approve()
+    line = CuttingLine(network.port, after=1_000_000)
+    south = network.node("south")
+    south.address = f"127.0.0.1:{line.port}"
+    big = {"x": np.arange(500_000, dtype=np.float64)}
+    with network.coordinator() as transport, network.running(network.node("north"), south):
+        assert all(isinstance(answer, Message) for answer in dict(transport.ask(start(network), timeout_s=90)).values())
+        found = dict(transport.ask(dict.fromkeys(SITES, Message("train", 0, big)), timeout_s=90))
+    line.close()
+    assert line.num_cuts == 1
+    for answer in found.values():
+        assert isinstance(answer, Message)
+        assert np.array_equal(answer.tensors["x"], 2 * big["x"])
+    events = [line["event"] for line in network.approvals["south"].log.lines() if line.get("kind") == "train"]
+    assert events == ["asked", "answered", "answered_again"]  # computed once
 
 
 def test_nodes_find_a_coordinator_that_was_restarted(network: Network) -> None:
