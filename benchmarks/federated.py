@@ -235,6 +235,8 @@ def _auroc(run: Path, store: EventStore, work: Path, task: str, rows: np.ndarray
     ids = store.subjects["subject_id"].gather(rows)
     asked, out = work / "asked" / f"{name}-{task}.parquet", work / "predictions" / f"{name}-{task}.parquet"
     write_labels(asked, labels.table.filter(pl.col("subject_id").is_in(ids.implode())), labels.task)
+    if not set(labels.task["outcomes"]) & set(Run(run).outcomes):
+        return None  # a hospital so small that it never saw the outcome cannot be asked for it
     if not out.exists():
         sj.predict(run, store.path, asked, out)
     made = pl.read_parquet(out)
