@@ -88,7 +88,7 @@ def convert(
     refusals = [("no_subject", subject.is_null()), *reject]
     reason = pl.coalesce(pl.when(condition).then(pl.lit(word)) for word, condition in refusals)
     marked = frame.with_columns(_reason=reason, _subject=subject, _site=site)
-    kept = marked.filter(pl.col("_reason").is_null())
+    kept = _whole(marked.filter(pl.col("_reason").is_null()))
     events = as_events(*(_events(kept, emit) for emit in emits))
     silent = kept.filter(~pl.col("row").is_in(events.get_column("row").unique().implode()))
     times = [emit.time for emit in emits if emit.time is not None]
@@ -99,10 +99,15 @@ def convert(
     )
 
 
+def _whole(frame: pl.DataFrame) -> pl.DataFrame:
+    """Structs in one piece: filtering with several threads leaves pieces, and polars 1.44 panics masking those."""
+    return frame.rechunk() if any(dtype == pl.Struct for dtype in frame.dtypes) else frame
+
+
 def _events(kept: pl.DataFrame, emit: Emit) -> pl.DataFrame:
     """The rows' events of one kind."""
     if emit.when is not None:
-        kept = kept.filter(emit.when)
+        kept = _whole(kept.filter(emit.when))
     optional = {"numeric_value": emit.value, "text_value": emit.text, "bound": emit.bound}
     parts = {name: column for name, column in optional.items() if column is not None}
     time = pl.lit(None, pl.Datetime("us")) if emit.time is None else emit.time
