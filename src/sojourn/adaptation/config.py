@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sojourn.errors import ConfigError
+from sojourn.training.config import problems_in
 
 FINETUNE_RATES = {"full": 1e-4, "lora": 5e-4, "head": 3e-4}
 ADAPT_RATES = {"site": 2e-2, "all": 3e-4}
@@ -100,6 +101,5 @@ def read_settings_of(kind: type[C], source: C | dict[str, Any] | None) -> C:
     try:
         return kind.model_validate(source or {})
     except ValidationError as error:
-        problems = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
-        msg = f"config must hold settings of {kind.__name__}; {problems}. See docs/adaptation.md."
+        msg = f"config must hold settings of {kind.__name__}; {problems_in(error)}. See docs/adaptation.md."
         raise ConfigError(msg) from error

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sojourn.training.config import PretrainConfig
+from sojourn.errors import ConfigError
+from sojourn.training.config import PretrainConfig, problems_in
 
 
 class _Settings(BaseModel):
@@ -139,15 +140,10 @@ def read_federated(content: "FederatedConfig | dict[str, Any] | None") -> Federa
     ConfigError
         If a setting is unknown or out of range; the message names each of them.
     """
-    from pydantic import ValidationError
-
-    from sojourn.errors import ConfigError
-
     if isinstance(content, FederatedConfig):
         return content
     try:
         return FederatedConfig.model_validate(content or {})
     except ValidationError as error:
-        problems = "; ".join(": ".join((".".join(map(str, e["loc"])), e["msg"])) for e in error.errors())
-        msg = f"config must hold settings of FederatedConfig; {problems}. See docs/federated.md."
+        msg = f"config must hold settings of FederatedConfig; {problems_in(error)}. See docs/federated.md."
         raise ConfigError(msg) from error

@@ -97,6 +97,11 @@ class PretrainConfig(BaseModel):
             raise ConfigError(msg) from error
 
 
+def problems_in(error: ValidationError) -> str:
+    """Every setting that is wrong, and why, in one line."""
+    return "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+
+
 def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> PretrainConfig:
     """Settings from a YAML file, a dictionary or as they are; the ``run.yaml`` of a run gives those of that run.
 
@@ -122,8 +127,7 @@ def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> Pret
     try:
         config = PretrainConfig.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
-        msg = f"config must hold settings of PretrainConfig; {problems}. See `sojourn pretrain --help`."
+        msg = f"config must hold settings of PretrainConfig; {problems_in(error)}. See `sojourn pretrain --help`."
         raise ConfigError(msg) from error
     config.network()
     return config
