@@ -17,6 +17,8 @@ def test_every_wrong_setting_is_named() -> None:
         read_federated({"rounds": 0, "min_cell": 0})
     with pytest.raises(ConfigError, match="strategy"):
         read_federated({"strategy": {"name": "krum"}})
+    with pytest.raises(ConfigError, match="privacy has no scaffold"):
+        read_federated({"strategy": {"name": "scaffold"}, "privacy": {}})
 
 
 def test_settings_survive_the_way_to_a_site() -> None:

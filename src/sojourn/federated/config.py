@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sojourn.errors import ConfigError
 from sojourn.training.config import PretrainConfig, problems_in
@@ -125,6 +125,13 @@ class FederatedConfig(_Settings):
     """Codes that occur less often over all sites fall back to their parent."""
     pretrain: PretrainConfig = PretrainConfig()
     """Network, optimiser and loss, as in `sojourn pretrain`; its epochs and sites are not used."""
+
+    @model_validator(mode="after")
+    def _private_steps_are_plain(self) -> "FederatedConfig":
+        if self.privacy is not None and isinstance(self.strategy, FedProx | Scaffold):
+            msg = f"privacy has no {self.strategy.name}, whose sites change gradients. Choose another strategy"
+            raise ValueError(msg)
+        return self
 
     @property
     def total_steps(self) -> int:

@@ -80,7 +80,7 @@ class Site:
         return to_message(survey(self.store, rows.train, min_cell=config.min_cell))
 
     def _hazards(self, message: Message) -> Message:
-        """Occurrences and exposure by code and bin; what fewer than `min_cell` patients may be behind is zero."""
+        """Occurrences and exposure by code and bin; codes of fewer than `min_cell` patients count as never seen."""
         config, (vocabulary, outcomes, sites) = _config_in(message), _shared_in(message)
         settings = config.pretrain
         rows = SiteRows.of(self.store, self.name, settings, self.left_out).train
@@ -90,7 +90,7 @@ class Site:
         size = {"context": settings.context, "instants_per_batch": settings.instants_per_batch}
         plan = epoch_steps(rows, instants, **size, seed=settings.seed, epoch=0)
         events, exposure = count_hazards(sampler, plan, settings.network().hazard_edges_hours)
-        events[events.sum(1) < config.min_cell] = 0.0
+        events[~codes_told(sampler.reader, rows, min_cell=config.min_cell)] = 0.0
         return Message("hazards", 0, {"events": events, "exposure": exposure})
 
     def _start(self, message: Message) -> Message:

@@ -15,10 +15,14 @@ def test_codes_are_told_by_their_number_of_patients(toy_store: EventStore) -> No
     index = vocabulary.translate(toy_store).index
     counts = np.zeros(len(vocabulary), int)
     for row in rows:
-        shown = np.unique(index[toy_store.subject(int(row)).code])
-        counts[shown] += 1
-    is_shown = ~(vocabulary.table["target_only"] | vocabulary.table["is_static"]).to_numpy()
-    assert (told == ((counts >= 10) & is_shown)).all()
+        subject = toy_store.subject(int(row))
+        counts[np.unique(index[np.concatenate([subject.code, subject.static_code])])] += 1
+    is_unknown = vocabulary.table["code"].str.ends_with("//unknown").to_numpy()
+    assert (told == (counts >= 10))[~is_unknown].all()
+    is_outcome = vocabulary.table["target_only"].to_numpy()
+    few = codes_told(RecordReader(toy_store, vocabulary, ["north"]), rows, min_cell=2)
+    assert (few & is_outcome).any()  # or outcomes would never be learnt
+    assert told[vocabulary.table["unknown"].to_numpy()[told]].all()
     assert told.any()
     assert not told.all()
 

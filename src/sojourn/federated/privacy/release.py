@@ -10,13 +10,19 @@ _CHUNK = 256
 
 
 def codes_told(reader: RecordReader, rows: Ints, *, min_cell: int) -> npt.NDArray[np.bool_]:
-    """Which codes at least `min_cell` of some patients have, shape (V,)."""
+    """Which codes at least `min_cell` of some patients have, shape (V,): outcomes and static facts too.
+
+    An `//unknown` stands for all codes below its level: it is told where any of them is.
+    """
     patients = np.zeros(reader.num_codes, dtype=np.int64)
     for begin in range(0, len(rows), _CHUNK):
         records = reader.read(rows[begin : begin + _CHUNK])
-        pairs = np.unique(np.stack([records.events.subject, records.events.code]), axis=1)
-        patients += np.bincount(pairs[1], minlength=reader.num_codes)
-    return patients >= min_cell
+        tables = (records.all_events, records.static)
+        pairs = np.concatenate([np.stack([table.subject, table.code]) for table in tables], axis=1)
+        patients += np.bincount(np.unique(pairs, axis=1)[1], minlength=reader.num_codes)
+    is_told = patients >= min_cell
+    is_told[reader.vocabulary.table["unknown"].to_numpy()[is_told]] = True
+    return is_told
 
 
 def withhold_rare(delta: Tensors, is_told: npt.NDArray[np.bool_]) -> Tensors:
