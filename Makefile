@@ -23,7 +23,7 @@ demo: $(USER_STAMP)          ## simulate a network of hospitals, pre-train, pred
 	$(BIN)/sojourn demo --out demo
 
 test: $(STAMP)          ## unit and property tests, then the tests on real data (skipped with a reason where there is none)
-	$(BIN)/pytest -m 'not slow and not real'
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow and not real'
 	$(BIN)/pytest -m real tests
 
 test-slow: $(STAMP)

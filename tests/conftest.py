@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# The networks of the tests are small: threads would cost more than they save, most of all beside another test process.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import pytest
 
 from sojourn.federated import config
 from sojourn.federated.messages import Tensors
-from sojourn.federated.personal import own_rows_only, undiluted
+from sojourn.federated.personal import own_rows_only
 from sojourn.federated.strategies import make_strategy
-from sojourn.federated.strategies.averaging import Averaging, mean_of
+from sojourn.federated.strategies.averaging import Averaging, mean_by_row, mean_of
 
 SITES = ("a", "b")
 SHARES = {"a": 0.75, "b": 0.25}
@@ -93,5 +93,14 @@ def test_a_site_moves_its_own_row_in_full_and_no_other() -> None:
     change = {"site.weight": np.array([[4.0], [1.0], [2.0]], np.float32)}
     kept = own_rows_only(change, 2)
     assert kept["site.weight"].ravel().tolist() == [4.0, 0.0, 2.0]
-    weighed = undiluted(kept, 2, 0.25)["site.weight"]
-    assert (0.25 * weighed).ravel().tolist() == [1.0, 0.0, 2.0]
+    nothing = {"site.weight": np.zeros((3, 1), np.float32)}
+    moved = mean_by_row({"a": kept, "b": nothing}, {"a": 0.25, "b": 0.75}, nothing)["site.weight"]
+    assert moved.ravel().tolist() == [4.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("settings", [config.FedAvg(), config.Daisy()])
+def test_the_row_of_a_code_moves_by_the_mean_of_the_sites_that_know_it(settings: config.Strategy) -> None:
+    strategy = make_strategy(settings, {"code": np.zeros((3, 1), np.float32)}, SITES, seed=0)
+    deltas = {"a": {"code": np.array([[1.0], [0.0], [0.0]])}, "b": {"code": np.array([[5.0], [8.0], [0.0]])}}
+    strategy.update(0, deltas, SHARES)
+    assert strategy.weights["code"].ravel().tolist() == [2.0, 8.0, 0.0]

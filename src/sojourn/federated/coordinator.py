@@ -17,7 +17,7 @@ from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.finish import open_run, write_weights
 from sojourn.federated.local import Job
 from sojourn.federated.messages import Message, Refusal, Tensors, check, norm
-from sojourn.federated.personal import shared_names, undiluted
+from sojourn.federated.personal import shared_names
 from sojourn.federated.strategies import make_strategy
 from sojourn.federated.strategies.averaging import CONTROL, Averaging
 from sojourn.federated.transport import Transport
@@ -96,8 +96,7 @@ class Coordinator:
             for round_ in range(progress.round, config.rounds):
                 deltas = self._ask_to_train(round_, job.sites, strategy, progress)
                 shares = self._shares(deltas, progress.num_subjects)
-                fitted = {s: undiluted(d, job.sites.index(s) + 1, shares[s]) for s, d in deltas.items()}
-                strategy.update(round_, fitted, shares)
+                strategy.update(round_, deltas, shares)
                 progress.round, progress.weights, progress.strategy = round_ + 1, strategy.weights, strategy.state()
                 if (round_ + 1) % config.evaluate_every == 0 or round_ + 1 == config.rounds:
                     self._evaluate(round_, job, progress, weights | strategy.weights)

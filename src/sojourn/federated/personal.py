@@ -39,21 +39,3 @@ def own_rows_only(delta: Tensors, row: int) -> Tensors:
     table = np.zeros_like(delta[SITE_TABLE])
     table[0], table[row] = delta[SITE_TABLE][0], delta[SITE_TABLE][row]
     return delta | {SITE_TABLE: table}
-
-
-def undiluted(delta: Tensors, row: int, share: float) -> Tensors:
-    """Divide the change of a site's own row by the site's share of the mean.
-
-    No other site moves that row, so that the mean is then the change itself.
-
-    Parameters
-    ----------
-    delta : changes of the weights, of which `own_rows_only` kept what the site knows.
-    row : the site's row, from 1.
-    share : the site's weight in the mean, in (0, 1].
-    """
-    if SITE_TABLE not in delta:
-        return delta
-    table = delta[SITE_TABLE].copy()
-    table[row] /= share
-    return delta | {SITE_TABLE: table}

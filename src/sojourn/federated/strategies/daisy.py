@@ -6,7 +6,7 @@ import numpy as np
 
 from sojourn.federated.config import Daisy
 from sojourn.federated.messages import Tensors
-from sojourn.federated.strategies.averaging import Averaging, mean_of
+from sojourn.federated.strategies.averaging import Averaging, mean_by_row, mean_of
 
 
 class DaisyChain(Averaging):
@@ -27,11 +27,10 @@ class DaisyChain(Averaging):
         return self.models.get(site, self.weights)
 
     def update(self, round_: int, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
-        trained = {
-            site: {name: weight + deltas[site][name] for name, weight in self.sent_to(site, round_).items()}
-            for site in deltas
-        }
-        self.weights = mean_of(trained, shares, self.weights)
+        sent = {site: self.sent_to(site, round_) for site in deltas}
+        trained = {site: {name: weight + deltas[site][name] for name, weight in sent[site].items()} for site in deltas}
+        began, change = mean_of(sent, shares, self.weights), mean_by_row(deltas, shares, self.weights)
+        self.weights = {name: weight + change[name] for name, weight in began.items()}
         if (round_ + 1) % self.settings.mean_every == 0:
             self.models = {}
             return
