@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sojourn.model.cache import LayerCache, RollingCache
 from sojourn.model.config import ModelConfig
+from sojourn.model.linear import Linear
 
 _TIME_PERIODS_S = (600.0, 5 * 31557600.0)
 _ORDER_PERIODS = (4.0, 100_000.0)
@@ -59,10 +60,10 @@ class Block(nn.Module):
         width = config.d_model
         self.num_heads, self.dropout = config.num_heads, config.dropout
         self.norm_attention, self.norm_mlp = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        narrow = nn.Linear(4 * width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), narrow)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.out = Linear(width, width, bias=False)
+        narrow = Linear(4 * width, width)
+        self.mlp = nn.Sequential(Linear(width, 4 * width), nn.GELU(), narrow)
         for last in (self.out, narrow):
             nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * config.num_layers))
 

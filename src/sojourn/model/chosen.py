@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sojourn.model.linear import fill_rows
+
 # Elements of the logits at a time: a few MB on a processor; a GPU wants larger products.
 _CHUNK = {"cpu": 2**19}
 _CHUNK_ELSEWHERE = 2**26
@@ -40,6 +42,9 @@ def chosen_log_prob(x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Ten
     return log_p
 
 
+_NUM_WIDTHS = 16
+
+
 class _Chunk(NamedTuple):
     """Decisions that share the columns from `first` on."""
 
@@ -51,13 +56,14 @@ def _chunks(last_N: Tensor, num_codes: int) -> Iterator[_Chunk]:
     """Decisions sorted by the last code, in runs."""
     size = max(_CHUNK.get(last_N.device.type, _CHUNK_ELSEWHERE) // num_codes, 16)
     order = torch.argsort(last_N)
+    step = max(num_codes // _NUM_WIDTHS, 1)  # few widths, so that products have few shapes
     for i, first in enumerate(last_N[order[::size]].clamp_min(0).tolist()):
-        yield _Chunk(order[i * size : (i + 1) * size], first)
+        yield _Chunk(order[i * size : (i + 1) * size], first // step * step)
 
 
 def _logits(x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, first: int) -> Tensor:
     """Logits of a chunk over its columns, float32; minus infinity where a code cannot follow."""
-    logit = (x @ weight[first:].T).float().add_(bias[first:])
+    logit = (fill_rows(x) @ weight[first:].T)[: len(x)].float().add_(bias[first:])
     # Only columns up to the largest of the last codes can be forbidden to some of the sorted rows.
     width = int(last[-1]) - first
     if width > 0:
@@ -107,8 +113,9 @@ class _Chosen(torch.autograd.Function):
             else:
                 p = torch.softmax(_logits(x[rows], weight, bias, last[rows], first), -1)
                 slope = _slope(p, target[rows, None] - first, x.dtype)
-            dx[rows] = slope @ weight[first:]
-            dboth[first:] += slope.T @ scaled[rows]
+            slope = fill_rows(slope)
+            dx[rows] = (slope @ weight[first:])[: len(rows)]
+            dboth[first:] += slope.T @ fill_rows(scaled[rows])
         dx = (dx.float() * grad[:, None]).to(x.dtype)
         dboth *= largest
         return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None

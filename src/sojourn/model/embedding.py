@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sojourn.model.config import CodeTable
 from sojourn.model.features import bumps, delay_features
+from sojourn.model.linear import Linear
 
 _NUM_VALUE, _NUM_CHANGE, _NUM_DELAY = 17, 11, 8
 NUM_PREVIOUS_FEATURES = _NUM_VALUE + 2 + _NUM_DELAY + 1
@@ -46,7 +47,7 @@ class EventEmbedding(nn.Module):
         self.gate = nn.Embedding(num_codes, d_event)
         nn.init.normal_(self.code.weight, std=0.5)
         nn.init.ones_(self.gate.weight)
-        self.feature = nn.Linear(_NUM_VALUE + 2 + _NUM_CHANGE + 2 + _NUM_DELAY + 1, d_event)
+        self.feature = Linear(_NUM_VALUE + 2 + _NUM_CHANGE + 2 + _NUM_DELAY + 1, d_event)
         self.identity_dropout = identity_dropout
         self.say = None if codes.words is None else self._read_words(codes.words)
 
@@ -54,7 +55,7 @@ class EventEmbedding(nn.Module):
         """The layer from words to embedding and gate; identities start from zero, as those of unseen codes stay."""
         self.register_buffer("words", words_VF.float())
         width = self.code.embedding_dim
-        say = nn.Linear(words_VF.shape[1], 2 * width)
+        say = Linear(words_VF.shape[1], 2 * width)
         with torch.no_grad():
             self.code.weight.zero_()
             self.gate.weight.zero_()

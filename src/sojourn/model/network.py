@@ -22,6 +22,7 @@ from sojourn.model.cache import RollingCache
 from sojourn.model.config import CodeTable, ModelConfig
 from sojourn.model.embedding import EventEmbedding, sum_by_instant, sum_of_earlier
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
+from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture
 from sojourn.model.physiology import ValueHead
 from sojourn.model.policy import CodeHead, GapHead, gap_log_mass, gap_log_survival
@@ -61,19 +62,19 @@ class Network(nn.Module):
         d_model, d_event, d_decoder = config.d_model, config.d_event, config.d_decoder
         assert (0 if codes.words is None else codes.words.shape[1]) == config.num_word_features
         self.events = EventEmbedding(codes, d_event, config.identity_dropout)
-        self.instant = nn.Sequential(nn.RMSNorm(d_event), nn.Linear(d_event, 2 * d_model), nn.GELU())
-        self.instant_out = nn.Linear(2 * d_model, d_model)
-        self.instant_skip = nn.Linear(d_event, d_model)
-        self.time = nn.Linear(NUM_TIME_FEATURES, d_model)
+        self.instant = nn.Sequential(nn.RMSNorm(d_event), Linear(d_event, 2 * d_model), nn.GELU())
+        self.instant_out = Linear(2 * d_model, d_model)
+        self.instant_skip = Linear(d_event, d_model)
+        self.time = Linear(NUM_TIME_FEATURES, d_model)
         self.start = nn.Parameter(torch.zeros(d_model))
         self.backbone = Backbone(config)
         self.site = nn.Embedding(num_sites + 1, config.d_site)
         nn.init.normal_(self.site.weight, std=0.3)
-        self.decode_state = nn.Linear(d_model, d_decoder)
-        self.decode_time = nn.Linear(NUM_TIME_FEATURES, d_decoder)
-        self.decode_events = nn.Linear(d_event, d_decoder)
-        self.decode = nn.Sequential(nn.RMSNorm(d_decoder), nn.Linear(d_decoder, 2 * d_decoder), nn.GELU())
-        self.decode_out = nn.Linear(2 * d_decoder, d_decoder)
+        self.decode_state = Linear(d_model, d_decoder)
+        self.decode_time = Linear(NUM_TIME_FEATURES, d_decoder)
+        self.decode_events = Linear(d_event, d_decoder)
+        self.decode = nn.Sequential(nn.RMSNorm(d_decoder), Linear(d_decoder, 2 * d_decoder), nn.GELU())
+        self.decode_out = Linear(2 * d_decoder, d_decoder)
         self.gap_head = GapHead(config)
         self.code_head = CodeHead(config, codes.can_emit)
         self.value_head = ValueHead(config)

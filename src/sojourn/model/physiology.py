@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sojourn.model.config import ModelConfig
 from sojourn.model.embedding import NUM_PREVIOUS_FEATURES
+from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
 
 
@@ -22,11 +23,11 @@ class ValueHead(nn.Module):
         super().__init__()
         self.num_components = config.num_value_components
         width = config.d_decoder
-        self.context = nn.Linear(width + num_extra, width)
-        self.code = nn.Linear(config.d_event, width)
-        self.previous = nn.Linear(NUM_PREVIOUS_FEATURES, width)
-        self.mlp = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU())
-        self.out = nn.Linear(width, 3 * self.num_components)
+        self.context = Linear(width + num_extra, width)
+        self.code = Linear(config.d_event, width)
+        self.previous = Linear(NUM_PREVIOUS_FEATURES, width)
+        self.mlp = nn.Sequential(nn.GELU(), Linear(width, width), nn.GELU())
+        self.out = Linear(width, 3 * self.num_components)
         nn.init.normal_(self.out.weight, std=0.01)
         with torch.no_grad():
             self.out.bias.zero_()

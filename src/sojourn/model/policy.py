@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sojourn.model.chosen import chosen_log_prob
 from sojourn.model.config import ModelConfig
+from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
 
 _HOUR = 3600.0
@@ -25,10 +26,10 @@ class SiteAdapter(nn.Module):
 
     def __init__(self, width: int, d_site: int, rank: int) -> None:
         super().__init__()
-        self.down = nn.Linear(width, rank, bias=False)
-        self.up = nn.Linear(rank, width, bias=False)
-        self.scale = nn.Linear(d_site, rank, bias=False)
-        self.shift = nn.Linear(d_site, width, bias=False)
+        self.down = Linear(width, rank, bias=False)
+        self.up = Linear(rank, width, bias=False)
+        self.scale = Linear(d_site, rank, bias=False)
+        self.shift = Linear(d_site, width, bias=False)
 
     def forward(self, x_KD: Tensor, z_KS: Tensor) -> Tensor:
         changed: Tensor = x_KD + self.up(self.down(x_KD) * self.scale(z_KS)) + self.shift(z_KS)
@@ -43,8 +44,8 @@ class GapHead(nn.Module):
         self.num_free, self.num_clock = config.num_gap_components, config.num_clock_components
         width, count = config.d_decoder, self.num_free + self.num_clock
         self.adapter = SiteAdapter(config.d_model, config.d_site, config.site_rank) if config.use_site else None
-        self.hidden = nn.Sequential(nn.Linear(config.d_model, width), nn.GELU())
-        self.out = nn.Linear(width, 3 * count)
+        self.hidden = nn.Sequential(Linear(config.d_model, width), nn.GELU())
+        self.out = Linear(width, 3 * count)
         nn.init.normal_(self.out.weight, std=0.01)
         with torch.no_grad():
             self.out.bias.zero_()
@@ -92,8 +93,8 @@ class CodeHead(nn.Module):
         num_codes = len(can_emit_V)
         self.register_buffer("can_emit", torch.cat([can_emit_V.bool(), torch.ones(1, dtype=torch.bool)]))
         self.adapter = SiteAdapter(config.d_decoder, config.d_site, config.site_rank) if config.use_site else None
-        self.site_bias = nn.Linear(config.d_site, num_codes + 1, bias=False) if config.use_site else None
-        self.project = nn.Linear(config.d_decoder, config.d_event)
+        self.site_bias = Linear(config.d_site, num_codes + 1, bias=False) if config.use_site else None
+        self.project = Linear(config.d_decoder, config.d_event)
         self.end = nn.Parameter(torch.zeros(1, config.d_event))
         self.bias = nn.Parameter(torch.zeros(num_codes + 1))
         if self.site_bias is not None:

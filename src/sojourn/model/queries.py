@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sojourn.model.config import ModelConfig
 from sojourn.model.features import NUM_TIME_FEATURES, delay_features
+from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture
 from sojourn.model.physiology import ValueHead
 
@@ -39,14 +40,14 @@ class FirstEventHead(nn.Module):
         self.num_heads, self.num_bins, self.d_event = config.num_bootstrap_heads, len(edges), config.d_event
         hidden = 2 * config.d_decoder
         self.mlp = nn.Sequential(
-            nn.Linear(config.d_model + NUM_TIME_FEATURES, hidden),
+            Linear(config.d_model + NUM_TIME_FEATURES, hidden),
             nn.GELU(),
             nn.Dropout(config.dropout),
-            nn.Linear(hidden, config.d_decoder),
+            Linear(hidden, config.d_decoder),
             nn.GELU(),
         )
-        self.out = nn.Linear(config.d_decoder, self.num_heads * self.num_bins * self.d_event)
-        self.code_bias = nn.Linear(config.d_event, self.num_bins)
+        self.out = Linear(config.d_decoder, self.num_heads * self.num_bins * self.d_event)
+        self.code_bias = Linear(config.d_event, self.num_bins)
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(config.d_event))
         nn.init.zeros_(self.out.bias)
         nn.init.zeros_(self.code_bias.weight)
@@ -107,7 +108,7 @@ class ValueQueryHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.state = nn.Sequential(nn.Linear(config.d_model, config.d_decoder), nn.GELU())
+        self.state = nn.Sequential(Linear(config.d_model, config.d_decoder), nn.GELU())
         self.num_delay = 12
         self.value = ValueHead(config, num_extra=self.num_delay + 1)
 

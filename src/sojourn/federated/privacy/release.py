@@ -18,8 +18,8 @@ def codes_told(reader: RecordReader, rows: Ints, *, min_cell: int) -> npt.NDArra
     for begin in range(0, len(rows), _CHUNK):
         records = reader.read(rows[begin : begin + _CHUNK])
         tables = (records.all_events, records.static)
-        pairs = np.concatenate([np.stack([table.subject, table.code]) for table in tables], axis=1)
-        patients += np.bincount(np.unique(pairs, axis=1)[1], minlength=reader.num_codes)
+        pairs = np.concatenate([table.subject * reader.num_codes + table.code for table in tables])
+        patients += np.bincount(np.unique(pairs) % reader.num_codes, minlength=reader.num_codes)
     is_told = patients >= min_cell
     is_told[reader.vocabulary.table["unknown"].to_numpy()[is_told]] = True
     return is_told
