@@ -3,10 +3,11 @@
     python benchmarks/federated.py WORK [--networks six] [--seeds 0 1 2 3 4] [--methods fedavg diloco ...]
 
 Networks: `six` and `many` (31) simulated hospitals of unequal size and policy, with one more that is never seen;
-`eicu` (hospitals of the eICU demo, every fourth held out whole; SOJOURN_DATA). Every method has the same network,
-learning rate and number of local steps; `pooled` makes as many steps on all records as the sites make together, `local`
-those of its own site alone. Each seed draws other hospitals, patients and initial weights. What a seed has finished is
-not done again.
+`eicu` (hospitals of the eICU demo, every fourth held out whole) and `icu-types` (Challenge 2012, one kind of unit held
+out), both from SOJOURN_DATA. Every method has the same network and learning rate. `pooled` makes as many steps on all
+records as the sites make together; `pooled-wide` as many as one site makes, each on as many records as a step of all
+sites together; `local` those of each site alone. Each seed draws other initial weights and, where the hospitals are
+simulated, other hospitals and patients. What a seed has finished is not done again.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 import polars as pl
 import torch
 from common import keep
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 import sojourn as sj
@@ -38,16 +40,16 @@ from sojourn.training.sampler import Sampler
 NETWORK = {"d_model": 48, "num_layers": 2, "d_event": 32, "d_decoder": 48, "dropout": 0.1}
 PRETRAIN: dict[str, Any] = {
     "context": 128,
-    "instants_per_batch": 768,
+    "instants_per_batch": 384,
     "learning_rate": 3e-3,
     "warmup_steps": 20,
     "average_decay": 0.9,
-    "num_outcome_queries": 256,
-    "num_value_queries": 128,
+    "num_outcome_queries": 192,
+    "num_value_queries": 96,
     "tuning_subjects": 60,
     "model": NETWORK,
 }
-ROUNDS = {"rounds": 14, "local_steps": 10, "max_local_epochs": 2.0, "evaluate_every": 14}
+ROUNDS = {"rounds": 40, "local_steps": 10, "max_local_epochs": 1.0, "evaluate_every": 40}
 METHODS: dict[str, dict[str, Any]] = {
     "fedavg": {"strategy": {"name": "fedavg"}},
     "fedprox": {"strategy": {"name": "fedprox"}},
@@ -58,7 +60,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "daisy": {"strategy": {"name": "daisy"}},
 }
-MAX_TEST = 400
+MAX_TEST = 200
 """Test subjects of one site at most."""
 
 
@@ -72,6 +74,7 @@ class Study(NamedTuple):
     tasks: Sequence[str]
     min_train: int = 10
     """Sites with fewer training subjects take no part."""
+    rounds: dict[str, Any] = ROUNDS
 
 
 def _simulated(sizes: Sequence[int]) -> Callable[[Path, int], Path]:
@@ -100,18 +103,38 @@ def _real(source: str, place: str) -> Callable[[Path, int], Path]:
     return make
 
 
+def _by_icu_type(work: Path, seed: int) -> Path:
+    """Challenge 2012, set a, as if each kind of unit were a hospital."""
+    data, raw = work.parent / "data", Path(os.environ["SOJOURN_DATA"]) / "challenge-2012"
+    rows = pl.read_parquet(raw / "set-a.parquet")
+    kinds = rows.filter(pl.col("Parameter") == "ICUType").select("RecordID", kind=pl.col("Value").cast(int))
+    for (kind,), part in rows.join(kinds, on="RecordID").partition_by("kind", as_dict=True).items():
+        own = data / f"raw-{kind}"
+        own.mkdir(parents=True, exist_ok=True)
+        part.drop("kind").write_parquet(own / "set-a.parquet")
+        (own / "Outcomes-a.txt").write_bytes((raw / "Outcomes-a.txt").read_bytes())
+        sj.ingest("challenge-2012", own, data / f"meds-{kind}", site=f"icu-type-{kind}")
+    sj.build(data / "store", [data / f"meds-{kind}" for kind in range(1, 5)])
+    return data / "store"
+
+
 STUDIES = {
     "six": Study(
-        _simulated([30, 80, 200, 500, 1200, 3000]), lambda s: s == "unseen", ["death-48h", "lactate-gt-4-24h"]
+        _simulated([30, 80, 200, 500, 1200, 3000]), lambda s: s == "unseen", ["vasopressor-24h", "lactate-gt-4-24h"]
     ),
     "many": Study(
         _simulated([int(n) for n in np.geomspace(30, 1500, 31)]),
         lambda s: s == "unseen",
-        ["death-48h", "lactate-gt-4-24h"],
+        ["vasopressor-24h"],
+        rounds=ROUNDS | {"max_local_epochs": 0.25},
     ),
     "eicu": Study(
-        _real("eicu", "eicu-demo"), lambda s: zlib.crc32(s.encode()) % 4 == 0, ["death-48h", "vasopressor-24h"]
+        _real("eicu", "eicu-demo"),
+        lambda s: zlib.crc32(s.encode()) % 4 == 0,
+        ["vasopressor-24h"],
+        rounds=ROUNDS | {"rounds": 12, "max_local_epochs": 0.5, "evaluate_every": 12},
     ),
+    "icu-types": Study(_by_icu_type, lambda s: s == "icu-type-1", ["in-hospital-death-48h"]),
 }
 
 
@@ -133,7 +156,9 @@ def main() -> None:
         if (given.work / name).exists()
     }
     summary = {name: list(summarise(rows)) for name, rows in found.items() if rows}
-    print(keep("federated", {"settings": {**ROUNDS, "pretrain": PRETRAIN}, "summary": summary, "runs": found}))
+    rounds = {name: study.rounds for name, study in STUDIES.items()}
+    settings = {"rounds": rounds, "pretrain": PRETRAIN}
+    print(keep("federated", {"settings": settings, "summary": summary, "runs": found}))
 
 
 def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> None:
@@ -143,7 +168,7 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
     counted = store.subjects.filter(pl.col("split") == "train").group_by("site").len()
     large = dict(counted.filter(pl.col("len") >= study.min_train).iter_rows())
     known = sorted(site for site in large if not study.is_unseen(site))
-    config = ROUNDS | {"min_cell": 2, "pretrain": PRETRAIN | {"seed": seed}}
+    config = study.rounds | {"min_cell": 2, "pretrain": PRETRAIN | {"seed": seed}}
     for task in study.tasks:
         if not (work / f"{task}.parquet").exists():
             sj.label(task, store_path, work / f"{task}.parquet")
@@ -152,55 +177,80 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
         run, private = work / name / "run", work / name / "private"
         return run, federate_store(store, run, sites=list(sites), private=private, config=config | changed)
 
+    def keep_score(name: str, run_of: dict[str, Path], personal: Path | None = None, **made: Any) -> None:
+        found = score(study, run_of, store, work, name, personal)
+        write_json(work / f"{name}.json", {"method": name, "seed": seed} | made | found)
+
     for name in methods:
         if not (work / f"{name}.json").exists():
             run, summary = train(name, known, METHODS[name])
-            made = {"megabytes": summary.megabytes, "outside_share": summary.seconds_outside / summary.seconds}
             personal = work / name / "private" if METHODS[name].get("personal") else None
-            write_json(work / f"{name}.json", made | score(study, run, store, known, work, name, personal))
-    if not (work / "pooled.json").exists():
-        made = _pooled(work / "pooled", store_path, store, config, known, study)
-        write_json(work / "pooled.json", score(study, made, store, known, work, "pooled"))
+            outside = summary.seconds_outside / summary.seconds
+            keep_score(name, dict.fromkeys(known, run), personal, megabytes=summary.megabytes, outside_share=outside)
+    steps = {site: _steps(study, store, site) for site in known}
+    width = sum(steps.values()) / max(steps.values())
+    for name, number, wide in (("pooled", sum(steps.values()), 1.0), ("pooled-wide", max(steps.values()), width)):
+        if not (work / f"{name}.json").exists():
+            keep_score(name, dict.fromkeys(known, _pooled(work / name, store, known, number, wide, seed)))
     if not (work / "local.json").exists():
-        alone = [score(study, train(f"local-{s}", [s], {})[0], store, [s], work, f"local-{s}") for s in known]
-        write_json(work / "local.json", {"method": "local", "seed": seed} | _mean_of(alone))
+        keep_score("local", {site: train(f"local-{site}", [site], {})[0] for site in known})
 
 
-def _pooled(
-    out: Path, store_path: Path, store: EventStore, config: dict[str, Any], known: list[str], study: Study
-) -> Path:
-    """All records in one place, for as many steps as the sites make together."""
+def _steps(study: Study, store: EventStore, site: str) -> int:
+    """Steps of a site in a whole training."""
+    rounds = study.rounds
+    plan = _plan(store, store.rows(split="train", sites=[site]), PRETRAIN)
+    return int(rounds["rounds"] * min(rounds["local_steps"], int(np.ceil(rounds["max_local_epochs"] * len(plan)))))
+
+
+def _pooled(out: Path, store: EventStore, known: list[str], steps: int, width: float, seed: int) -> Path:
+    """All records in one place, for some steps that are `width` times as large as a site's."""
     every = sorted(store.subjects["site"].unique())
-    total = 0
-    for site in known:
-        rows = store.rows(split="train", sites=[site])
-        plan = _plan(store, rows, config["pretrain"])
-        total += config["rounds"] * min(config["local_steps"], int(np.ceil(config["max_local_epochs"] * len(plan))))
-    settings = config["pretrain"] | {
-        "max_steps": total,
+    settings = PRETRAIN | {
+        "seed": seed,
+        "instants_per_batch": round(width * PRETRAIN["instants_per_batch"]),
+        "max_steps": steps,
         "epochs": 1000,
-        "evaluate_every": max(total // 4, 1),
+        "evaluate_every": steps,
         "tuning_subjects": 300,
         "held_out_sites": [site for site in every if site not in known],
     }
-    sj.pretrain(store_path, out / "run", config=settings)
+    sj.pretrain(store.path, out / "run", config=settings)
     return out / "run"
 
 
 def score(
-    study: Study, run: Path, store: EventStore, known: list[str], work: Path, name: str, personal: Path | None = None
+    study: Study, run_of: dict[str, Path], store: EventStore, work: Path, name: str, personal: Path | None
 ) -> dict[str, Any]:
-    """Bits per event and AUROC at the sites that took part (held-out subjects) and at those never seen."""
+    """Bits per event and AUROC at the sites that took part (held-out subjects) and at those never seen.
+
+    Known sites are asked of the run that they would use, and count the same; several runs are averaged elsewhere.
+    """
     unseen = sorted(site for site in store.subjects["site"].unique() if study.is_unseen(site))
-    rows = {"known": store.rows(split="held_out", sites=known), "unseen": store.rows(sites=unseen)}
-    found: dict[str, Any] = {"method": name, "seed": Run(run).config.seed}
-    for where, chosen in rows.items():
-        chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, 2 * MAX_TEST).astype(int))] if len(chosen) else chosen
-        if not len(chosen):
-            continue
-        found[f"bits_{where}"] = _bits(run, store, chosen, personal if where == "known" else None)
-        for task in study.tasks:
-            found[f"{task}_{where}"] = _auroc(run, store, work, task, chosen, f"{name}-{where}")
+    rows_of = {site: store.rows(split="held_out", sites=[site])[:MAX_TEST] for site in run_of}
+    rows_of = {site: rows for site, rows in rows_of.items() if len(rows)}
+    elsewhere = store.rows(sites=unseen)
+    elsewhere = elsewhere[np.unique(np.linspace(0, len(elsewhere) - 1, 2 * MAX_TEST).astype(int))]
+    runs = sorted(set(run_of.values()))
+    last = study.rounds["rounds"]
+    bits = {
+        site: _bits(run_of[site], store, rows, personal and SiteMemory(personal / site), last)
+        for site, rows in rows_of.items()
+    }
+    found: dict[str, Any] = {
+        "bits_by_site": bits,
+        "bits_known": float(np.mean(list(bits.values()))),
+        "bits_unseen": float(np.mean([_bits(run, store, elsewhere) for run in runs])),
+    }
+    for task in study.tasks:
+        asked = [
+            _risks(run, store, work, task, np.concatenate(rows), f"{name}-known")
+            for run in runs
+            if (rows := [own for site, own in rows_of.items() if run_of[site] == run])
+        ]
+        found[f"{task}_known"] = _auroc(pl.concat(asked))
+        told = [_auroc(_risks(run, store, work, task, elsewhere, f"{name}-unseen")) for run in runs]
+        found[f"{task}_unseen"] = float(np.mean([one for one in told if one is not None]))
     return found
 
 
@@ -210,72 +260,68 @@ def _plan(store: EventStore, rows: np.ndarray, pretrain: dict[str, Any]) -> list
     return epoch_steps(rows, instants, **size, seed=0, epoch=0)
 
 
-def _bits(run: Path, store: EventStore, rows: np.ndarray, personal: Path | None = None) -> float:
-    """Bits per event; where the policy part stayed at the sites, each site's subjects are scored with its own."""
+def _bits(run: Path, store: EventStore, rows: np.ndarray, memory: SiteMemory | None = None, round_: int = 0) -> float:
+    """Bits per event; where the policy part stayed at the site, with the site's own."""
     opened = Run(run)
     outcomes = np.array([opened.vocabulary.index[code] for code in opened.outcomes], dtype=np.int64)
     sampler = Sampler(opened.reader(store), opened.config, outcomes, np.zeros(len(opened.vocabulary)))
     network, fabric = opened.network(), make_fabric("cpu", opened.config.precision)
-    groups = [rows]
-    if personal is not None:
-        site = store.subjects["site"].to_numpy()[rows]
-        groups = [rows[site == name] for name in np.unique(site)]
-    bits = events = 0.0
-    for group in groups:
-        if personal is not None:
-            kept = SiteMemory(personal / store.subjects["site"][int(group[0])]).before(ROUNDS["rounds"]).personal
-            network.load_state_dict({name: torch.from_numpy(w) for name, w in kept.items()}, strict=False)
-        result = tuning_loss(network, sampler, _plan(store, np.sort(group), PRETRAIN), fabric)
-        bits, events = bits + result.bits_per_event * result.num_events, events + result.num_events
-    return bits / events
+    if memory is not None:
+        own = {name: torch.from_numpy(weight) for name, weight in memory.before(round_).personal.items()}
+        network.load_state_dict(own, strict=False)
+    return tuning_loss(network, sampler, _plan(store, np.sort(rows), PRETRAIN), fabric).bits_per_event
 
 
-def _auroc(run: Path, store: EventStore, work: Path, task: str, rows: np.ndarray, name: str) -> float | None:
+def _risks(run: Path, store: EventStore, work: Path, task: str, rows: np.ndarray, name: str) -> pl.DataFrame:
+    """Labels and predicted risks of some subjects, 0 where the run never saw the outcome and cannot be asked."""
     labels = read_labels(work / f"{task}.parquet")
-    ids = store.subjects["subject_id"].gather(rows)
-    asked, out = work / "asked" / f"{name}-{task}.parquet", work / "predictions" / f"{name}-{task}.parquet"
-    write_labels(asked, labels.table.filter(pl.col("subject_id").is_in(ids.implode())), labels.task)
-    if not set(labels.task["outcomes"]) & set(Run(run).outcomes):
-        return None  # a hospital so small that it never saw the outcome cannot be asked for it
-    if not out.exists():
-        sj.predict(run, store.path, asked, out)
-    made = pl.read_parquet(out)
-    truth = made["boolean_value"].to_numpy()
-    return float(roc_auc_score(truth, made["predicted_boolean_probability"])) if 0 < truth.mean() < 1 else None
+    ids = store.subjects["subject_id"].gather(rows.astype(np.int64))
+    chosen = labels.table.filter(pl.col("subject_id").is_in(ids.implode()))
+    if not set(labels.task["outcomes"]) & set(Run(run).outcomes) or not len(chosen):
+        return chosen.select("boolean_value", risk=pl.lit(0.0))
+    name = f"{run.parent.name}-{name}-{task}.parquet"
+    write_labels(work / "asked" / name, chosen, labels.task)
+    if not (work / "predictions" / name).exists():
+        sj.predict(run, store.path, work / "asked" / name, work / "predictions" / name)
+    made = pl.read_parquet(work / "predictions" / name)
+    return made.select("boolean_value", risk=pl.col("predicted_boolean_probability").cast(float))
 
 
-def _mean_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean over local models of what each of them reaches; each counts the same."""
-    names = [name for name in rows[0] if name not in {"method", "seed"}]
-    values = {name: [row[name] for row in rows if row.get(name) is not None] for name in names}
-    return {name: float(np.mean(found)) if found else None for name, found in values.items()}
+def _auroc(risks: pl.DataFrame) -> float | None:
+    truth = risks["boolean_value"].to_numpy()
+    return float(roc_auc_score(truth, risks["risk"])) if 0 < truth.mean() < 1 else None
 
 
 def summarise(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Mean over the seeds with a 95 % t-interval, and the share of the gain from local to pooled that is reached."""
-    from scipy import stats
-
-    table = pl.DataFrame(rows, infer_schema_length=None)
+    """Means over the seeds, the share of the gain from local to pooled training, and paired gains over FedAvg."""
+    plain = [{name: figure for name, figure in row.items() if name != "bits_by_site"} for row in rows]
+    table = pl.DataFrame(plain, infer_schema_length=None)
     wide = {name: part for (name,), part in table.partition_by("method", as_dict=True).items()}
     for name, part in wide.items():
         line: dict[str, Any] = {"method": name, "seeds": len(part)}
         for column in [c for c in table.columns if c not in {"method", "seed"}]:
-            values = part[column].drop_nulls().to_numpy()
-            if len(values):
-                half = (
-                    stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-                    if len(values) > 1
-                    else None
-                )
-                line[column] = {"mean": float(values.mean()), "half_width": None if half is None else float(half)}
+            if values := part[column].drop_nulls().to_list():
+                line[column] = _interval(values)
         for where in ("known", "unseen"):
             column = f"bits_{where}"
-            if {"local", "pooled"} <= wide.keys() and column in table.columns:
-                joined = part.join(wide["local"].select("seed", local=column), on="seed")
-                joined = joined.join(wide["pooled"].select("seed", pooled=column), on="seed")
-                share = ((joined["local"] - joined[column]) / (joined["local"] - joined["pooled"])).to_numpy()
-                line[f"share_of_gain_{where}"] = float(share.mean()) if len(share) else None
+            others = ("local", "pooled", "pooled-wide", "fedavg")
+            joined = part.select("seed", column)
+            for other in others:
+                figures = wide.get(other, part.clear()).select("seed", pl.col(column).alias(other))
+                joined = joined.join(figures, on="seed")
+            if not len(joined):
+                continue
+            gain = joined["local"] - joined[column]
+            for ceiling in ("pooled", "pooled-wide"):
+                line[f"share_of_gain_{where}_{ceiling}"] = float((gain / (joined["local"] - joined[ceiling])).mean())
+            line[f"below_fedavg_{where}"] = _interval((joined["fedavg"] - joined[column]).to_list())
         yield line
+
+
+def _interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and half a 95 % t-interval."""
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "half_width": None if half is None else float(half)}
 
 
 if __name__ == "__main__":

@@ -42,13 +42,15 @@ def concept_mapping() -> Rows:
 
 def federated() -> Rows:
     """Mean over the seeds with 95 % t-intervals, by network and method."""
-    summary = _found("federated").get("summary", {})
-    columns = ("bits_known", "bits_unseen", "death-48h_known", "death-48h_unseen")
-    header = ("network", "method", "seeds", "bits, known", "bits, unseen", "death, known", "death, unseen")
+    header = ("network", "method", "seeds", "bits, known", "bits, unseen", "AUROC, known", "AUROC, unseen")
     rows = []
-    for network, lines in summary.items():
-        for line in sorted(lines, key=lambda one: one["bits_known"]["mean"]):
-            shares = (line.get(f"share_of_gain_{where}") for where in ("known", "unseen"))
+    for network, summary in _found("federated").get("summary", {}).items():
+        for line in sorted(summary, key=lambda one: one["bits_known"]["mean"]):
+            task = next((name.removesuffix("_known") for name in _TASKS if name in line), "")
+            columns = ("bits_known", "bits_unseen", f"{task}_known", f"{task}_unseen")
+            shares = [
+                line.get(f"share_of_gain_{w}_{c}") for w in ("known", "unseen") for c in ("pooled", "pooled-wide")
+            ]
             sent = line.get("megabytes", {}).get("mean")
             rows.append(
                 (
@@ -56,11 +58,18 @@ def federated() -> Rows:
                     line["method"],
                     line["seeds"],
                     *(_mean(line.get(column)) for column in columns),
-                    *("" if share is None else f"{100 * share:.0f} %" for share in shares),
+                    *(
+                        " / ".join("" if x is None else f"{100 * x:.0f}" for x in part)
+                        for part in (shares[:2], shares[2:])
+                    ),
+                    _mean(line.get("below_fedavg_known")),
                     "" if sent is None else f"{sent:.0f}",
                 )
             )
-    return (*header, "share of the gain, known", "unseen", "MB"), rows
+    return (*header, "% of the gain, known", "unseen", "below FedAvg, known", "MB"), rows
+
+
+_TASKS = ("vasopressor-24h_known", "in-hospital-death-48h_known")
 
 
 def _mean(figure: dict[str, float] | None) -> str:

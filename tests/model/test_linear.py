@@ -6,7 +6,7 @@ import torch
 from sojourn.model.linear import Linear
 
 
-@pytest.mark.parametrize("shape", [(0, 6), (3, 6), (256, 6), (1001, 6), (7, 411, 6)])
+@pytest.mark.parametrize("shape", [(0, 6), (3, 6), (100, 6), (256, 6), (1001, 6), (7, 411, 6)])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_results_and_gradients_are_those_of_torch(shape: tuple[int, ...], has_bias: bool) -> None:
     torch.manual_seed(0)

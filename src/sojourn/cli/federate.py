@@ -165,18 +165,30 @@ def audit(home: _Home, as_json: AsJson = False) -> None:
 def evaluate(
     home: Annotated[Path, typer.Argument(help="Folder of the coordinator.")],
     run: Annotated[Path, typer.Argument(help="Folder of a finished run of `sojourn federate run`.")],
+    task: Annotated[str | None, typer.Option(help="Built-in task to rank and calibrate; see `sojourn tasks`.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for a site.")] = 600.0,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a finished run at each of its sites, on their tuning subjects; only sums come back.
+    """Evaluate a finished run at each of its sites; only figures over enough patients come back.
 
-    Example: [dim]sojourn federate evaluate coordinator runs/five[/]
+    Without a task, bits per event on the sites' tuning subjects; with one, AUROC and expected:observed with intervals
+    on their held-out patients.
+
+    Example: [dim]sojourn federate evaluate coordinator runs/five --task death-48h[/]
     """
     from dataclasses import asdict
 
-    from sojourn.federated.flower.deployment import evaluate_run, pooled_bits
+    from sojourn.federated.flower.deployment import evaluate_run, pooled_bits, validate_run
     from sojourn.federated.flower.homes import open_coordinator
+    from sojourn.federated.validation import mean_auroc
 
+    if task is not None:
+        figures = validate_run(open_coordinator(home), run, task, timeout_s=timeout)
+        table = [asdict(one) for one in figures]
+        num_told = sum(one.told == "ok" for one in figures)
+        record = {"task": task, "mean_auroc": mean_auroc(figures), "num_sites": num_told}
+        print_record(record | {"sites": table}, as_json, table=table)
+        return
     scores = evaluate_run(open_coordinator(home), run, timeout_s=timeout)
     told = sum(score.told == "ok" for score in scores)
     record = {"bits_per_event": pooled_bits(scores), "num_sites": told}

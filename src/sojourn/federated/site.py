@@ -23,6 +23,7 @@ from sojourn.federated.privacy.release import codes_told, withhold_rare
 from sojourn.federated.privacy.steps import PrivateSteps
 from sojourn.federated.strategies.averaging import CONTROL
 from sojourn.federated.survey import survey, to_message
+from sojourn.federated.validation import HeldOut, validate
 from sojourn.federated.vocabulary import read_vocabulary
 from sojourn.model import Network
 from sojourn.training.hazards import count_hazards
@@ -57,6 +58,7 @@ class Site:
             "start": self._start,
             "train": self._train,
             "evaluate": self._evaluate,
+            "validate": self._validate,
         }
 
     def answer(self, message: Message) -> Message:
@@ -170,6 +172,15 @@ class Site:
         events = float(found.num_events)
         numbers = {name: getattr(found, name) * events for name in ("nats_gap", "nats_code", "nats_value")}
         return Message("evaluate", message.round, {}, numbers | {"events": events, "query_nats": found.query_nats})
+
+    def _validate(self, message: Message) -> Message:
+        """Figures of a task on the held-out patients; nothing for too few of them."""
+        trainer, config = self._opened()
+        own = self.memory.before(message.round + 1).personal or self._first_personal
+        weights, task = message.tensors | own, message.texts.get("task", "")
+        records = HeldOut(self.store, self.name, self.left_out)
+        found = validate(weights, trainer.job, config, records, task, folder=self.memory.folder)
+        return Message("validate", message.round, {}, found)
 
     # -- state ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 # Read by oneDNN at its first product. A network has some 60 products forwards and backwards, each with some 20 shapes.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
 
-_FEWEST = 256
+_FEWEST = 32
 """Rows below which nothing is filled up: such products are of events that come one by one, whose shapes repeat."""
 
 
@@ -29,14 +29,15 @@ class Linear(nn.Linear):
 
 
 def fill_rows(x_NK: Tensor) -> Tensor:
-    """Add rows of zeros up to a multiple of 256, or of 1/16 of the next power of two below where that is more.
+    """Add rows of zeros up to a multiple of 256, of 1/16 of the next power of two below where that is more, or of 64
+    where there are fewer than 256.
 
     Examples
     --------
-    >>> [len(fill_rows(torch.ones(n, 2))) for n in (8, 1000, 5000, 20_000)]
-    [8, 1024, 5120, 20480]
+    >>> [len(fill_rows(torch.ones(n, 2))) for n in (8, 100, 1000, 5000, 20_000)]
+    [8, 128, 1024, 5120, 20480]
     """
     if len(x_NK) < _FEWEST or x_NK.device.type != "cpu":
         return x_NK
-    step = max(1 << (len(x_NK).bit_length() - 5), 256)
+    step = 64 if len(x_NK) < 256 else max(1 << (len(x_NK).bit_length() - 5), 256)
     return functional.pad(x_NK, (0, 0, 0, -len(x_NK) % step))

@@ -17,10 +17,10 @@ from safetensors.numpy import load_file
 
 from federated.conftest import SMALL
 from helpers.toy_process import build_toy_store, toy_record
-from sojourn.errors import ConfigError
+from sojourn.errors import ConfigError, TaskError
 from sojourn.events.store import EventStore
 from sojourn.federated.flower import superlink
-from sojourn.federated.flower.deployment import evaluate_run, make_node, pooled_bits, run_coordinator
+from sojourn.federated.flower.deployment import evaluate_run, make_node, pooled_bits, run_coordinator, validate_run
 from sojourn.federated.in_one_process import federate_store
 
 pytestmark = [
@@ -85,6 +85,12 @@ def test_the_run_is_evaluated_at_its_sites(deployed: Any, bench: ModuleType) -> 
     assert told == dict.fromkeys(SITES, "ok") | {"south": "too_few"}  # it has one tuning subject
     assert all(score.num_events > 10 for score in scores if score.told == "ok")
     assert pooled_bits(scores) == pytest.approx(bench.bits(deployment.run), rel=1e-5)
+    figures = validate_run(deployment.coordinator, deployment.run, "death-48h")
+    assert [one.site for one in figures] == SITES
+    assert {one.told for one in figures} <= {"ok", "too_few"}  # and no refusal
+    assert all(0 <= one.auroc_lower <= one.auroc <= one.auroc_upper <= 1 for one in figures if one.told == "ok")
+    with pytest.raises(TaskError, match="task must be"):
+        validate_run(deployment.coordinator, deployment.run, "task.yaml")
 
 
 def test_a_tampered_manifest_and_a_stranger_are_refused(deployed: Any, bench: ModuleType, store: Path) -> None:

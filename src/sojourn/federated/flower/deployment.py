@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sojourn.federated.flower.node import Node
     from sojourn.federated.flower.transport import FlowerTransport
     from sojourn.federated.site import Site
+    from sojourn.federated.validation import SiteFigures
 
 MANIFEST = "manifest.json"
 
@@ -94,6 +95,14 @@ def evaluate_run(home: CoordinatorHome, run: Path, *, timeout_s: float = 600.0) 
     RunError
         If the run is not finished.
     """
+    found = _ask_about(home, run, "evaluate", {}, timeout_s)
+    return [_score(site, answer) for site, answer in found.items()]
+
+
+def _ask_about(
+    home: CoordinatorHome, run: Path, kind: str, texts: dict[str, str], timeout_s: float
+) -> dict[str, Message | Refusal]:
+    """Answers of all sites of a finished run to a question about its weights."""
     from sojourn.federated.checkpoint import load_progress
     from sojourn.federated.personal import shared_names
     from sojourn.training.run import Run
@@ -107,11 +116,34 @@ def evaluate_run(home: CoordinatorHome, run: Path, *, timeout_s: float = 600.0) 
         raise RunError(f"{msg} Go on with `sojourn federate run`.")
     weights = {name: weight.detach().numpy() for name, weight in Run(run).network().named_parameters()}
     names = shared_names(weights, personal=manifest.config.personal)
-    question = Message("evaluate", manifest.config.rounds - 1, {name: weights[name] for name in names})
+    question = Message(kind, manifest.config.rounds - 1, {name: weights[name] for name in names}, {}, texts)
     with _transport(home, manifest) as transport:
         asked = dict.fromkeys(progress.sites, question)
         found = dict(transport.ask(asked, timeout_s=timeout_s))
-    return [_score(site, found[site]) for site in progress.sites]
+    return {site: found[site] for site in progress.sites}
+
+
+def validate_run(home: CoordinatorHome, run: Path, task: str, *, timeout_s: float = 600.0) -> "list[SiteFigures]":
+    """How well a finished run ranks and calibrates a task at each of its sites, on their held-out patients.
+
+    Parameters
+    ----------
+    home, run, timeout_s : as in `evaluate_run`.
+    task : name of a built-in task over outcomes of the approved job.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished.
+    TaskError
+        If there is no such task.
+    """
+    from sojourn.federated.validation import figures_of
+    from sojourn.tasks.definitions import get_task
+
+    get_task(task)
+    found = _ask_about(home, run, "validate", {"task": task}, timeout_s)
+    return [figures_of(site, answer) for site, answer in found.items()]
 
 
 def _score(site: str, answer: Message | Refusal) -> SiteScore:

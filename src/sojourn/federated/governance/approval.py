@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sojourn.errors import ConfigError, JobRefusedError
+from sojourn.errors import ConfigError, JobRefusedError, TaskError
 from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.governance.audit import AuditLog
 from sojourn.federated.governance.manifest import Manifest, verify_manifest
 from sojourn.federated.messages import Message
 from sojourn.files import atomic_file, read_json, write_json
+from sojourn.tasks.definitions import get_task
 
 _TEXTS = frozenset({"config", "outcomes", "sites"})
 _WITH_CONFIG = ("survey", "hazards", "start")
@@ -150,13 +151,23 @@ def check_question(manifest: Manifest, message: Message, site: str) -> None:
     if not 0 <= message.round < manifest.config.rounds:
         msg = f"round must be below the {manifest.config.rounds} that were agreed to; got {message.round}."
         raise JobRefusedError("round_not_allowed", msg)
-    if message.numbers or message.texts.keys() - _TEXTS:
+    if message.numbers or message.texts.keys() - (_TEXTS | ({"task"} if message.kind == "validate" else set())):
         raise JobRefusedError("malformed", "question must hold nothing but tensors, config, outcomes and sites.")
     if (message.kind in _WITH_CONFIG) != ("config" in message.texts):
         raise JobRefusedError("malformed", f"question of kind {message.kind} must hold a config where one is due.")
     if "config" in message.texts and _config_of(message) != manifest.config:
         raise JobRefusedError("other_config", "config must be that of the approved job; it differs.")
     _check_lists(manifest, message, site)
+    if message.kind == "validate" and not _asks_for(message.texts.get("task", "")) <= set(manifest.outcomes):
+        raise JobRefusedError("other_outcomes", "task must ask for outcomes of the approved job; it asks for others.")
+
+
+def _asks_for(task: str) -> set[str]:
+    """Codes of the outcomes of a built-in task; of anything else, what no manifest holds."""
+    try:
+        return {outcome.code for outcome in get_task(task).definitions()}
+    except TaskError:
+        return {task}
 
 
 def _check_lists(manifest: Manifest, message: Message, site: str) -> None:

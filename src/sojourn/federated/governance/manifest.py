@@ -18,8 +18,8 @@ from sojourn.federated.governance.keys import fingerprint, is_signed, public_tex
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Kind = Literal["survey", "hazards", "start", "train", "evaluate"]
-KINDS: tuple[Kind, ...] = ("survey", "hazards", "start", "train", "evaluate")
+Kind = Literal["survey", "hazards", "start", "train", "evaluate", "validate"]
+KINDS: tuple[Kind, ...] = ("survey", "hazards", "start", "train", "evaluate", "validate")
 
 
 class Manifest(BaseModel):
