@@ -60,6 +60,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "daisy": {"strategy": {"name": "daisy"}},
 }
+ADAPTED = ("fedavg", "fedfactor", "pooled")
+"""Methods whose run is fitted to the unseen site's own unlabelled records."""
 MAX_TEST = 200
 """Test subjects of one site at most."""
 
@@ -156,9 +158,12 @@ def main() -> None:
         if (given.work / name).exists()
     }
     summary = {name: list(summarise(rows)) for name, rows in found.items() if rows}
+    fitted = {
+        name: [read_json(path) for path in sorted((given.work / name).glob("seed-*/adapted/*.json"))] for name in found
+    }
     rounds = {name: study.rounds for name, study in STUDIES.items()}
     settings = {"rounds": rounds, "pretrain": PRETRAIN}
-    print(keep("federated", {"settings": settings, "summary": summary, "runs": found}))
+    print(keep("federated", {"settings": settings, "summary": summary, "runs": found, "adapted": fitted}))
 
 
 def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> None:
@@ -194,6 +199,22 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
             keep_score(name, dict.fromkeys(known, _pooled(work / name, store, known, number, wide, seed)))
     if not (work / "local.json").exists():
         keep_score("local", {site: train(f"local-{site}", [site], {})[0] for site in known})
+    unseen = [site for site in sorted(store.subjects["site"].unique()) if study.is_unseen(site)]
+    if len(unseen) == 1:
+        for name in ADAPTED:
+            if not (place := work / "adapted" / f"{name}.json").exists() and (work / f"{name}.json").exists():
+                found = adapted(work / name / "run", store, unseen[0], work / "adapted" / name)
+                write_json(place, {"method": name, "seed": seed} | found)
+
+
+def adapted(run: Path, store: EventStore, site: str, out: Path) -> dict[str, float]:
+    """Bits per event of held-out subjects of an unseen site, before and after fitting the run to its other records."""
+    rows = store.rows(split="held_out", sites=[site])
+    found = {"before": _bits(run, store, rows)}
+    for what in ("site", "all"):
+        sj.adapt(run, store.path, out / what, site=site, config={"what": what})
+        found[what] = _bits(out / what, store, rows)
+    return found
 
 
 def _steps(study: Study, store: EventStore, site: str) -> int:
@@ -311,9 +332,11 @@ def summarise(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
                 joined = joined.join(figures, on="seed")
             if not len(joined):
                 continue
-            gain = joined["local"] - joined[column]
+            gain = (joined["local"] - joined[column]).mean()
             for ceiling in ("pooled", "pooled-wide"):
-                line[f"share_of_gain_{where}_{ceiling}"] = float((gain / (joined["local"] - joined[ceiling])).mean())
+                most = (joined["local"] - joined[ceiling]).mean()
+                # Where even pooled training does not beat the local one, there is no gain to have a share of.
+                line[f"share_of_gain_{where}_{ceiling}"] = gain / most if most > 0 else None
             line[f"below_fedavg_{where}"] = _interval((joined["fedavg"] - joined[column]).to_list())
         yield line
 

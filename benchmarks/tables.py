@@ -391,6 +391,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "derived": derived_rates,
     "concept-mapping": lambda: tables_sites.lines(tables_sites.concept_mapping()),
     "federated": lambda: tables_sites.lines(tables_sites.federated()),
+    "adapted": lambda: tables_sites.lines(tables_sites.adapted()),
     "privacy": lambda: tables_sites.lines(tables_sites.privacy()),
     "inversion": lambda: tables_sites.lines(tables_sites.inversion()),
 }

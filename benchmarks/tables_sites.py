@@ -59,7 +59,7 @@ def federated() -> Rows:
                     line["seeds"],
                     *(_mean(line.get(column)) for column in columns),
                     *(
-                        " / ".join("" if x is None else f"{100 * x:.0f}" for x in part)
+                        " / ".join("-" if x is None else f"{100 * x:.0f}" for x in part)
                         for part in (shares[:2], shares[2:])
                     ),
                     _mean(line.get("below_fedavg_known")),
@@ -67,6 +67,18 @@ def federated() -> Rows:
                 )
             )
     return (*header, "% of the gain, known", "unseen", "below FedAvg, known", "MB"), rows
+
+
+def adapted() -> Rows:
+    """Bits per event at the unseen hospital before and after fitting a run to its own unlabelled records."""
+    names = ("before", "site", "all")
+    rows = []
+    for network, runs in _found("federated").get("adapted", {}).items():
+        for method in sorted({run["method"] for run in runs}):
+            found = [[run[name] for name in names] for run in runs if run["method"] == method]
+            means = [sum(column) / len(column) for column in zip(*found, strict=True)]
+            rows.append((network, method, len(found), *(f"{mean:.3f}" for mean in means)))
+    return ("network", "run", "seeds", "as it is", "vector of the site fitted", "all weights fitted"), rows
 
 
 _TASKS = ("vasopressor-24h_known", "in-hospital-death-48h_known")

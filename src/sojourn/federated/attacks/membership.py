@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import rankdata
 
 from sojourn.model import Network
 from sojourn.training.batches import collate, pack
@@ -47,6 +48,7 @@ def patient_losses(
     network: Network, reader: RecordReader, rows: Ints, config: PretrainConfig
 ) -> npt.NDArray[np.float64]:
     """Negative log-likelihood of each patient's record, nats per event, shape (N,)."""
+    network.eval()
     found = []
     for row in rows:
         nats = events = 0.0
@@ -80,6 +82,6 @@ def membership_auroc(
     num_bootstrap, seed : of the interval over candidates.
     """
     score = reference - loss
-    ranked = (np.argsort(np.argsort(score)) + 0.5) / len(score)
+    ranked = (rankdata(score) - 0.5) / len(score)  # ties in the middle: the order of the candidates tells who is who
     candidates = np.arange(len(score))
     return bootstrap_metrics(is_member, ranked, candidates, num_bootstrap=num_bootstrap, seed=seed)["auroc"]
