@@ -184,6 +184,18 @@ def few_shot() -> Iterator[str]:
     return _table(("study", "method", "draws", "no labels here", *(f"{size:,} stays" for size in sizes)), rows)
 
 
+def training_rate() -> Iterator[str]:
+    """Events per CPU second of training, and the share of the processor's arithmetic that this takes."""
+    header = ("store", "model", "weights", "events per CPU second", "times the GPT-2", "of the matrix product's peak")
+    rows = []
+    for store, found in _results(["training_rate"]).get("training_rate", {"stores": {}})["stores"].items():
+        for line in found["models"]:
+            weights, rate = f"{line['num_weights']:,}", f"{line['events_per_cpu_s']:,}"
+            share = f"{100 * line['utilisation']:.0f} %"
+            rows.append((store, line["model"], weights, rate, line["times_the_gpt"], share))
+    return _table(header, rows)
+
+
 def sampling() -> Iterator[str]:
     """Events per CPU second of sampled futures, and of a token model at either number of tokens per event."""
     found = _results(["sampling_rate"]).get("sampling_rate")
@@ -372,6 +384,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "ablations": ablations,
     "rates": rates,
     "prepare": prepare,
+    "training-rate": training_rate,
     "sampling": sampling,
     "startup": startup,
     "tokens": tokens,
