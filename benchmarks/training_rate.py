@@ -39,9 +39,9 @@ MOST_WEIGHTS = 3_500_000
 _BASE: dict[str, Any] = {"instants_per_batch": 1024, "learning_rate": 3e-3, "epochs": 1000}
 _MATRIX = 2048
 _COUNTED = 2
-_WARM_UP = 2
-_WARM_UP_OURS = 24
-"""The shapes of packed batches, for each of which a kernel is made, have mostly been seen by then."""
+_WARM_UP = 24
+"""Steps of each model before it is timed: the shapes of packed batches, for each of which a kernel is made, have mostly
+been seen by then."""
 _SUBJECTS = 400
 """Subjects whose stories are told: a step costs the same however many there are."""
 
@@ -115,9 +115,9 @@ class Tokens:
 class Meter:
     """Events, CPU time and products of one contestant, over several turns."""
 
-    def __init__(self, name: str, contestant: Contestant, *, warm_up: int) -> None:
+    def __init__(self, name: str, contestant: Contestant) -> None:
         self.name, self.contestant = name, contestant
-        for _ in range(warm_up):
+        for _ in range(_WARM_UP):
             contestant.step()
         self._flops_per_event = _flops_per_event(contestant)
         self._events, self._cpu_s = 0, 0.0
@@ -180,9 +180,9 @@ def compare(store: Path, num_steps: int, num_rounds: int) -> dict[str, Any]:
     """All contestants on one store."""
     tokens = Tokens(store)
     meters = [
-        Meter("sojourn, small", Ours(store, SMALL), warm_up=_WARM_UP_OURS),
-        Meter("sojourn, at most 3.5 M weights", Ours(store, largest(store)), warm_up=_WARM_UP_OURS),
-        Meter("GPT-2 on tokens", tokens, warm_up=_WARM_UP),
+        Meter("sojourn, small", Ours(store, SMALL)),
+        Meter("sojourn, at most 3.5 M weights", Ours(store, largest(store))),
+        Meter("GPT-2 on tokens", tokens),
     ]
     peaks = [peak_rate()]
     for _ in range(num_rounds):
