@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import torch
 from common import entries, keep
-from real_data import STUDIES, _halves, _store
+from real_data import STUDIES, _parted, _store
 
 import sojourn as sj
 from sojourn.events.store import EventStore
@@ -60,7 +60,7 @@ def _scored(run: Path, store: Path, mapped: Path, work: Path, test_ids: pl.Serie
         labels = work / "labels" / f"{task}.parquet"
         if not labels.exists():
             sj.label(task, mapped, labels)
-        known, test = _halves(labels, test_ids)
+        known, test = _parted(labels, test_ids, ("known", "test"))
         made = [run / "predictions" / f"{task}-{method}.parquet" for method in ("sojourn", "lightgbm")]
         if not made[0].exists():
             sj.predict(run, store, test, made[0])

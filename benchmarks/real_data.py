@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 import polars as pl
 import torch
 from common import entries, keep
+from sklearn.metrics import roc_auc_score
 
 import sojourn as sj
 from sojourn.inference.likelihood import likelihood
 from sojourn.tasks.files import read_labels, write_labels
+from sojourn.training.run import Run
+from sojourn.training.selection import split_rows
 
 MAX_PROBED = 100_000
 """Training labels beyond which no probe is fitted: its states would not fit into a laptop's memory."""
@@ -62,7 +65,7 @@ STUDIES = {
         },
         lambda subjects: subjects["split"] != "train",
         num_runs=2,
-        finetuning={"epochs": 4, "patience": 2, "tuning_share": 0.1},
+        finetuning={"epochs": 4, "patience": 2},
     ),
     "challenge-2012": Study(
         [("challenge-2012", "challenge-2012")],
@@ -79,7 +82,7 @@ STUDIES = {
             "model": SMALL,
         },
         lambda subjects: subjects["site"] == "challenge-2012-b",
-        finetuning={"tuning_share": 0.1},
+        finetuning={},
     ),
     "eicu": Study(
         [("eicu", "eicu-demo")],
@@ -119,7 +122,7 @@ def main() -> None:
         config["held_out_sites"] = sorted(subjects.filter(is_test)["site"].unique())
     runs = [work / ("run" if seed == 0 else f"run-{seed}") for seed in range(study.num_runs)]
     summaries = [sj.pretrain(store, run, config=config | {"seed": seed}) for seed, run in enumerate(runs)]
-    found = [e for task in study.tasks for e in _task(study, task, store, work, runs, subjects.filter(is_test))]
+    told = {task: _task(study, task, store, work, runs, subjects.filter(is_test)) for task in study.tasks}
     bits = [asdict(line) for line in likelihood(work / "run", store, work / "run" / "artifacts" / "likelihood.json")]
     sj.report(work / "run", work / "report.html", title=f"{given.study}: zero-shot risks")
     figures = {
@@ -127,7 +130,8 @@ def main() -> None:
         "num_runs": study.num_runs,
         "config": config | {"held_out_sites": len(config.get("held_out_sites", []))},
         "num_test_subjects": int(is_test.sum()),
-        "entries": found,
+        "entries": [entry for found, _ in told.values() for entry in found],
+        "variant": {task: chosen for task, (_, chosen) in told.items() if chosen},
         "likelihood_of_held_out_subjects": bits,
     }
     print(keep(given.study, figures))
@@ -145,57 +149,87 @@ def _store(study: Study, work: Path) -> Path:
 
 def _task(
     study: Study, task: str, store: Path, work: Path, runs: Sequence[Path], test_subjects: pl.DataFrame
-) -> list[dict[str, Any]]:
-    """Label, predict with everything, evaluate."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Label, predict with everything, evaluate; and what the tuning subjects say of the variants of ours."""
     folder, labels = work / "predictions" / task, work / "labels" / f"{task}.parquet"
     if not labels.exists():
         sj.label(task, store, labels)
-    known, test = _halves(labels, test_subjects["subject_id"])
-    run, *members = runs
-    made: dict[str, Callable[[Path], Any]] = {
-        "sojourn": lambda out: sj.predict(run, store, test, out),
-        "random-weights": lambda out: sj.predict(run, store, test, out, control="random-weights"),
-        "shuffled-values": lambda out: sj.predict(run, store, test, out, control="shuffled-values"),
-        "probe": lambda out: sj.probe(run, store, known, store, test, out),
-        "random-weights-probe": lambda out: sj.probe(run, store, known, store, test, out, random_weights=True),
-        "prevalence": lambda out: sj.baseline("prevalence", store, known, store, test, out),
-        "logistic": lambda out: sj.baseline("logistic", store, known, store, test, out),
-        "lightgbm": lambda out: sj.baseline("lightgbm", store, known, store, test, out),
-    }
-    for seed, member in enumerate(members, start=1):
-        made[f"sojourn-seed-{seed}"] = lambda out, member=member: sj.predict(member, store, test, out)
-    if members:
-        made["sojourn-ensemble"] = lambda out: sj.predict(run, store, test, out, members=members)
+    known, test = _parted(labels, test_subjects["subject_id"], ("known", "test"))
+    run = runs[0]
+    ours: dict[str, Callable[[Path, Path], Any]] = _asked(store, runs, "sojourn")
+    judges = None
     if study.finetuning is not None:
-        taught = [_finetuned(path, store, known, study.finetuning | {"seed": i}) for i, path in enumerate(runs)]
-        made["sojourn-finetuned"] = lambda out: sj.predict(taught[0], store, test, out)
-        if members:
-            made["sojourn-finetuned-ensemble"] = lambda out: sj.predict(taught[0], store, test, out, members=taught[1:])
-    if len(pl.read_parquet(known)) > MAX_PROBED:
-        made = {name: make for name, make in made.items() if "probe" not in name}
+        teach, judges = _parted(known, _tuning_ids(run, store), ("teach", "judge"))
+        taught = [_finetuned(path, store, teach, judges, study.finetuning | {"seed": i}) for i, path in enumerate(runs)]
+        ours |= _asked(store, taught, "sojourn-finetuned")
+    made: dict[str, Callable[[Path, Path], Any]] = ours | {
+        "random-weights": lambda asked, out: sj.predict(run, store, asked, out, control="random-weights"),
+        "shuffled-values": lambda asked, out: sj.predict(run, store, asked, out, control="shuffled-values"),
+        "prevalence": lambda asked, out: sj.baseline("prevalence", store, known, store, asked, out),
+        "logistic": lambda asked, out: sj.baseline("logistic", store, known, store, asked, out),
+        "lightgbm": lambda asked, out: sj.baseline("lightgbm", store, known, store, asked, out),
+    }
+    if len(pl.read_parquet(known)) <= MAX_PROBED:
+        made["probe"] = lambda asked, out: sj.probe(run, store, known, store, asked, out)
+        made["random-weights-probe"] = lambda asked, out: sj.probe(
+            run, store, known, store, asked, out, random_weights=True
+        )
     for name, make in made.items():
         if not (folder / f"{name}.parquet").exists():
-            make(folder / f"{name}.parquet")
+            make(test, folder / f"{name}.parquet")
     files = [folder / f"{name}.parquet" for name in made]
     result = sj.evaluate(files, run / "artifacts" / "evaluation" / task, by="site" if task != "sepsis-6h" else None)
-    return [entry for entry in entries(result.path) if entry["group"] == "overall"]
+    found = [entry for entry in entries(result.path) if entry["group"] == "overall"]
+    return found, {} if judges is None else _chosen(ours, judges, folder / "judges")
 
 
-def _finetuned(run: Path, store: Path, known: Path, config: dict[str, Any]) -> Path:
-    """The run, fine-tuned with the labels of known subjects."""
-    new_run = run.with_name(f"{run.name}-finetuned-{known.stem}")
-    print(sj.finetune(run, store, known, new_run, config=config))
+def _asked(store: Path, runs: Sequence[Path], name: str) -> dict[str, Callable[[Path, Path], Any]]:
+    """How each of some runs is asked, and all of them together."""
+    made: dict[str, Callable[[Path, Path], Any]] = {}
+    for seed, run in enumerate(runs):
+        own = name if seed == 0 else f"{name}-seed-{seed}"
+        made[own] = lambda asked, out, run=run: sj.predict(run, store, asked, out)
+    if len(runs) > 1:
+        made[f"{name}-ensemble"] = lambda asked, out: sj.predict(runs[0], store, asked, out, members=runs[1:])
+    return made
+
+
+def _tuning_ids(run: Path, store: Path) -> pl.Series:
+    """Subjects from whom the pre-training did not learn, and who chose its weights."""
+    opened = sj.EventStore.open(store)
+    _, rows = split_rows(opened, Run(run).config)
+    return opened.subjects[rows]["subject_id"]
+
+
+def _chosen(ours: dict[str, Callable[[Path, Path], Any]], judges: Path, folder: Path) -> dict[str, Any]:
+    """AUROC of each variant on the tuning subjects, and the variant that they choose: the test takes no part."""
+    found = {}
+    for name, make in ours.items():
+        if not (folder / f"{name}.parquet").exists():
+            make(judges, folder / f"{name}.parquet")
+        told = pl.read_parquet(folder / f"{name}.parquet")
+        found[name] = float(roc_auc_score(told["boolean_value"], told["predicted_boolean_probability"]))
+    return {"auroc_of_tuning_subjects": found, "chosen": max(found, key=lambda name: found[name])}
+
+
+def _finetuned(run: Path, store: Path, teach: Path, judges: Path, config: dict[str, Any]) -> Path:
+    """The run, fine-tuned with the labels of subjects that it learnt from; its tuning subjects choose the epoch."""
+    new_run = run.with_name(f"{run.name}-finetuned-{teach.stem}")
+    print(sj.finetune(run, store, teach, new_run, tuning=judges, config=config))
     return new_run
 
 
-def _halves(labels: Path, test_ids: pl.Series) -> tuple[Path, Path]:
-    """Labels of known and of test subjects."""
+def _parted(labels: Path, ids: pl.Series, names: tuple[str, str]) -> tuple[Path, Path]:
+    """Labels of all but some subjects, and of these."""
     found = read_labels(labels)
-    is_test = found.table["subject_id"].is_in(test_ids.implode())
-    known, test = (labels.with_name(f"{labels.stem}-{part}.parquet") for part in ("known", "test"))
-    write_labels(known, found.table.filter(~is_test), found.task)
-    write_labels(test, found.table.filter(is_test), found.task)
-    return known, test
+    is_second = found.table["subject_id"].is_in(ids.implode())
+    paths = (
+        labels.with_name(f"{labels.stem}-{names[0]}.parquet"),
+        labels.with_name(f"{labels.stem}-{names[1]}.parquet"),
+    )
+    for path, rows in zip(paths, (~is_second, is_second), strict=True):
+        write_labels(path, found.table.filter(rows), found.task)
+    return paths
 
 
 if __name__ == "__main__":

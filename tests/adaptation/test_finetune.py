@@ -181,3 +181,25 @@ def test_two_labelled_subjects_are_enough(toy_run: Path, toy_store: Path, west: 
     labels = write_toy_labels(tmp_path / "l.parquet", table.with_columns(boolean_value=pl.Series([True, False])))
     report = finetune(toy_run, toy_store, labels, tmp_path / "new", config=SHORT | {"epochs": 1})
     assert (report.num_labels, report.num_tuning_labels) == (1, 1)
+
+
+def test_others_may_choose_the_epoch(toy_run: Path, toy_store: Path, flipped_labels: Labels, tmp_path: Path) -> None:
+    teach, choose = flipped_labels
+    report = finetune(toy_run, toy_store, teach, tmp_path / "new", tuning=choose, config=SHORT | {"epochs": 1})
+    assert (report.num_labels, report.num_tuning_labels) == (120, 140)
+    again = finetune(toy_run, toy_store, teach, tmp_path / "new", tuning=choose, config=SHORT | {"epochs": 1})
+    assert again.was_finished
+
+
+def test_those_who_choose_are_not_taught(
+    toy_run: Path, toy_store: Path, flipped_labels: Labels, tmp_path: Path
+) -> None:
+    with pytest.raises(TaskError, match="of other subjects than the labels; 120"):
+        finetune(toy_run, toy_store, flipped_labels[0], tmp_path / "new", tuning=flipped_labels[0])
+    known = read_labels(flipped_labels[1])
+    write_labels(tmp_path / "l.parquet", known.table, known.task | {"name": "other"})
+    with pytest.raises(TaskError, match="must be of the same task"):
+        finetune(toy_run, toy_store, flipped_labels[0], tmp_path / "new", tuning=tmp_path / "l.parquet")
+    write_labels(tmp_path / "l.parquet", known.table[:0], known.task)
+    with pytest.raises(TaskError, match="must not be empty"):
+        finetune(toy_run, toy_store, flipped_labels[0], tmp_path / "new", tuning=tmp_path / "l.parquet")

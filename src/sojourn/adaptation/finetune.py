@@ -67,7 +67,13 @@ class FinetuneReport:
 
 
 def finetune(
-    run: Path, store: Path, labels: Path, new_run: Path, *, config: FinetuneConfig | dict[str, Any] | None = None
+    run: Path,
+    store: Path,
+    labels: Path,
+    new_run: Path,
+    *,
+    tuning: Path | None = None,
+    config: FinetuneConfig | dict[str, Any] | None = None,
 ) -> FinetuneReport:
     """Teach a run a task by labels; the new run is asked with `predict` like any other.
 
@@ -82,12 +88,15 @@ def finetune(
     store : event store with the subjects of the labels.
     labels : labels to learn from; never those that are predicted later.
     new_run : folder of the new run.
+    tuning : labels of other subjects, same task, that choose the epoch; None for a share of `labels`. Subjects that the
+        pre-training did not learn from are the better judges: the network does not know them by heart.
     config : settings; a dictionary, a `FinetuneConfig`, or None for the defaults.
 
     Raises
     ------
     TaskError
-        If the task has no outcome codes, the run does not know them, or there are fewer than two labelled subjects.
+        If the task has no outcome codes, the run does not know them, there are fewer than two labelled subjects, or
+        `tuning` is of another task or shares subjects with `labels`.
     RunError
         If `new_run` holds something else.
 
@@ -98,6 +107,7 @@ def finetune(
     settings, began = read_settings_of(FinetuneConfig, config), time.monotonic()
     base, opened, known = Run(run), EventStore.open(store), read_labels(labels)
     _check(known, labels)
+    judges = None if tuning is None else _judges(known, tuning)
     made_by = lineage(
         base,
         {
@@ -105,6 +115,7 @@ def finetune(
             "run": run_identity(base),
             "store": store_identity(opened),
             "labels": file_identity(labels),
+            **({} if tuning is None else {"tuning": file_identity(tuning)}),
             "task": known.task["name"],
             "config": settings.model_dump(mode="json") | {"learning_rate": settings.rate},
         },
@@ -112,14 +123,16 @@ def finetune(
     if is_finished(new_run, made_by):
         return FinetuneReport(**read_log(new_run)[-1] | {"path": str(new_run), "was_finished": True})
     how = Ask(base.reader(opened), question_of(base, known), base.config.context, settings.instants_per_batch)
-    teaching, tuning = _split(opened, known, settings)
+    teaching, choosing = (
+        _split(opened, known, settings) if judges is None else (_labelled(opened, known), _labelled(opened, judges))
+    )
     network = base.network()
     torch.manual_seed(settings.seed)
     low_rank = _prepare(network, settings)
     num_trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     with unfinished_run(new_run, made_by) as folder:
         with progress_bar(f"fine-tuning {known.task['name']}", settings.epochs) as bar:
-            objective = _objective(network, teaching, tuning, how, settings)
+            objective = _objective(network, teaching, choosing, how, settings)
             course = descend(
                 network,
                 objective,
@@ -131,15 +144,15 @@ def finetune(
                 bar=bar,
             )
         merge(low_rank)
-        shift = _set_level(network, course, teaching, tuning, how, settings)
+        shift = _set_level(network, course, teaching, choosing, how, settings)
         report = FinetuneReport(
             path=str(new_run),
             task=known.task["name"],
             method=settings.method,
             num_trained_weights=num_trained,
             num_labels=len(teaching.is_event),
-            num_tuning_labels=len(tuning.is_event),
-            num_tuning_events=int(tuning.is_event.sum()),
+            num_tuning_labels=len(choosing.is_event),
+            num_tuning_events=int(choosing.is_event.sum()),
             best_epoch=course.best_epoch,
             epochs=len(course.scores) - 1,
             log_loss_before=course.scores[0],
@@ -167,11 +180,28 @@ def _check(known: Labels, path: Path) -> None:
         raise TaskError(msg)
 
 
+def _judges(known: Labels, path: Path) -> Labels:
+    """Labels that choose, of the same task and of nobody who is taught."""
+    judges = read_labels(path)
+    if judges.task != known.task:
+        got = f"{judges.task['name']} and {known.task['name']}"
+        msg = f"tuning labels must be of the same task as the labels; got {got}. Make both with `sojourn label`."
+        raise TaskError(msg)
+    shared = set(judges.table["subject_id"]) & set(known.table["subject_id"])
+    if shared or not len(judges.table):
+        msg = f"tuning labels must be of other subjects than the labels; {len(shared)} of {path} are in both."
+        raise TaskError(msg if shared else f"tuning labels must not be empty; {path} is. Label more subjects.")
+    return judges
+
+
+def _labelled(store: EventStore, known: Labels) -> Labelled:
+    ids, times = known.table["subject_id"].to_numpy(), known.table["prediction_time"].to_numpy()
+    return Labelled(moments(store, ids, times), known.table["boolean_value"].to_numpy())
+
+
 def _split(store: EventStore, known: Labels, settings: FinetuneConfig) -> tuple[Labelled, Labelled]:
     """Labels to teach, and labels that choose."""
-    table = known.table
-    ids = table["subject_id"].to_numpy()
-    labelled = Labelled(moments(store, ids, table["prediction_time"].to_numpy()), table["boolean_value"].to_numpy())
+    ids, labelled = known.table["subject_id"].to_numpy(), _labelled(store, known)
     is_tuning = tuning_moments(labelled, ids, settings.tuning_share, settings.seed)
     if not is_tuning.any():  # two subjects, one of each kind
         is_tuning = ids == ids.max()

@@ -41,6 +41,9 @@ def finetune(
     store: Annotated[Path, typer.Argument(help="Event store with the subjects of the labels.")],
     labels: Annotated[Path, typer.Argument(help="Labels to learn from; never those that are predicted later.")],
     new_run: _NewRun,
+    tuning: Annotated[
+        Path | None, typer.Option(help="Labels of other subjects that choose the epoch; a share of LABELS by default.")
+    ] = None,
     method: Annotated[str, typer.Option(help="full, lora (low-rank changes) or head (first-event head).")] = "full",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labels at most.")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Rank of the changes, for lora.")] = None,
@@ -56,7 +59,7 @@ def finetune(
     from sojourn.adaptation.finetune import finetune as train
 
     asked = {"method": method, "epochs": epochs, "rank": rank, "learning_rate": learning_rate, "seed": seed}
-    report = train(run, store, labels, new_run, config=_given(asked))
+    report = train(run, store, labels, new_run, tuning=tuning, config=_given(asked))
     _say_finished(report, new_run)
     if not report.best_epoch:
         say("no epoch was better than the run as it was on the tuning labels: its weights were kept")

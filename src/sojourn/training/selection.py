@@ -39,7 +39,7 @@ class Selection:
     def __init__(self, store: EventStore, config: PretrainConfig) -> None:
         self.store, self.config = store, config
         self._check_sites()
-        self.train_rows, tuning_rows = self._split()
+        self.train_rows, tuning_rows = split_rows(store, config)
         self.tuning_rows = _evenly(tuning_rows, config.tuning_subjects)
         if not len(self.train_rows) or not len(self.tuning_rows):
             msg = (
@@ -61,19 +61,6 @@ class Selection:
             shown = ", ".join(sites[:20]) + (", ..." if len(sites) > 20 else "")
             msg = f"held_out_sites must be sites of the store; got {', '.join(unknown)}. It has {shown}."
             raise ConfigError(msg)
-
-    def _rows(self, splits: tuple[str, ...]) -> Ints:
-        parts = [self.store.rows(split=s, exclude_sites=self.config.held_out_sites or None) for s in splits]
-        return np.sort(np.concatenate(parts)).astype(np.int64)
-
-    def _split(self) -> tuple[Ints, Ints]:
-        """Training and tuning subjects."""
-        rows = self._rows(self.config.train_splits)
-        if self.config.tuning_split is not None:
-            return rows, self._rows((self.config.tuning_split,))
-        ids = self.store.subjects["subject_id"].to_numpy()[rows]
-        is_tuning = assign_splits(ids, seed=_TUNING_SEED, fractions=(0.9, 0.1, 0.0)) == "tuning"
-        return rows[~is_tuning], rows[is_tuning]
 
     def _outcomes(self) -> Ints:
         table = self.vocabulary.table
@@ -125,6 +112,21 @@ def any_weights(vocabulary: ModelVocabulary) -> npt.NDArray[np.float64]:
     is_shown = ~(table["target_only"] | table["is_static"]).to_numpy()
     weights: npt.NDArray[np.float64] = np.sqrt(table["count"].to_numpy().astype(np.float64)) * is_shown
     return weights
+
+
+def split_rows(store: EventStore, config: PretrainConfig) -> tuple[Ints, Ints]:
+    """Rows of the subjects to learn from, and of all that may choose the weights."""
+
+    def of(*splits: str) -> Ints:
+        parts = [store.rows(split=s, exclude_sites=config.held_out_sites or None) for s in splits]
+        return np.sort(np.concatenate(parts)).astype(np.int64)
+
+    rows = of(*config.train_splits)
+    if config.tuning_split is not None:
+        return rows, of(config.tuning_split)
+    ids = store.subjects["subject_id"].to_numpy()[rows]
+    is_tuning = assign_splits(ids, seed=_TUNING_SEED, fractions=(0.9, 0.1, 0.0)) == "tuning"
+    return rows[~is_tuning], rows[is_tuning]
 
 
 def _evenly(rows: Ints, count: int) -> Ints:
