@@ -8,12 +8,15 @@ out), both from SOJOURN_DATA. Every method has the same network and learning rat
 records as the sites make together; `pooled-wide` as many as one site makes, each on as many records as a step of all
 sites together; `local` those of each site alone. Each seed draws other initial weights and, where the hospitals are
 simulated, other hospitals and patients. What a seed has finished is not done again.
+
+All methods speak the vocabulary of the whole network, the local ones too: bits per event of another vocabulary, in
+which what is rare at one hospital is folded into a parent, would be those of other events.
 """
 
 import argparse
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +29,11 @@ from sklearn.metrics import roc_auc_score
 
 import sojourn as sj
 from sojourn.events.store import EventStore
-from sojourn.federated.in_one_process import federate_store
+from sojourn.federated.coordinator import FederatedSummary, federate
 from sojourn.federated.memory import SiteMemory
+from sojourn.federated.messages import Message, Refusal
+from sojourn.federated.site import Site
+from sojourn.federated.transport import InProcess
 from sojourn.files import read_json, write_json
 from sojourn.sources.simulator.network import default_config, write_config
 from sojourn.tasks.files import read_labels, write_labels
@@ -58,8 +64,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "diloco": {"strategy": {"name": "diloco"}},
     "scaffold": {"strategy": {"name": "scaffold"}},
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
+    "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},
     "daisy": {"strategy": {"name": "daisy"}},
 }
+AT_HOME = ("fedavg", "diloco")
+"""Methods after which each site goes on alone with its own records, for a while."""
+AFTERWARDS = {"what": "all", "epochs": 3, "max_subjects": 300, "outcomes": True}
 ADAPTED = ("fedavg", "fedfactor", "pooled")
 """Methods whose run is fitted to the unseen site's own unlabelled records."""
 MAX_TEST = 200
@@ -166,6 +176,20 @@ def main() -> None:
     print(keep("federated", {"settings": settings, "summary": summary, "runs": found, "adapted": fitted}))
 
 
+class OneTrains(InProcess):
+    """All sites agree on the vocabulary and the first hazards; then one of them trains alone."""
+
+    def __init__(self, sites: Mapping[str, Site], alone: str) -> None:
+        super().__init__(sites)
+        self.alone = alone
+
+    def ask(self, requests: Mapping[str, Message], *, timeout_s: float) -> Iterator[tuple[str, Message | Refusal]]:
+        """Answers of the one site, once training has begun."""
+        kinds = {message.kind for message in requests.values()}
+        asked = {self.alone: requests[self.alone]} if kinds & {"train", "evaluate"} else requests
+        return super().ask(asked, timeout_s=timeout_s)
+
+
 def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> None:
     """Train by every method and score each; a finished one is left as it is."""
     store_path = study.make_store(work, seed)
@@ -178,9 +202,10 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
         if not (work / f"{task}.parquet").exists():
             sj.label(task, store_path, work / f"{task}.parquet")
 
-    def train(name: str, sites: Iterable[str], changed: dict[str, Any]) -> tuple[Path, Any]:
-        run, private = work / name / "run", work / name / "private"
-        return run, federate_store(store, run, sites=list(sites), private=private, config=config | changed)
+    def train(name: str, changed: dict[str, Any], alone: str | None = None) -> tuple[Path, FederatedSummary]:
+        run, sites = work / name / "run", {site: Site(site, store, work / name / "private" / site) for site in known}
+        transport = InProcess(sites) if alone is None else OneTrains(sites, alone)
+        return run, federate(transport, run, config=config | changed)
 
     def keep_score(name: str, run_of: dict[str, Path], personal: Path | None = None, **made: Any) -> None:
         found = score(study, run_of, store, work, name, personal)
@@ -188,7 +213,7 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
 
     for name in methods:
         if not (work / f"{name}.json").exists():
-            run, summary = train(name, known, METHODS[name])
+            run, summary = train(name, METHODS[name])
             personal = work / name / "private" if METHODS[name].get("personal") else None
             outside = summary.seconds_outside / summary.seconds
             keep_score(name, dict.fromkeys(known, run), personal, megabytes=summary.megabytes, outside_share=outside)
@@ -198,13 +223,23 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
         if not (work / f"{name}.json").exists():
             keep_score(name, dict.fromkeys(known, _pooled(work / name, store, known, number, wide, seed)))
     if not (work / "local.json").exists():
-        keep_score("local", {site: train(f"local-{site}", [site], {})[0] for site in known})
+        keep_score("local", {site: train(f"local-{site}", {}, alone=site)[0] for site in known})
+    for name in AT_HOME:
+        if (work / name / "run").exists() and not (work / f"{name}-at-home.json").exists():
+            keep_score(f"{name}-at-home", {site: _went_on(work, name, store, site) for site in known})
     unseen = [site for site in sorted(store.subjects["site"].unique()) if study.is_unseen(site)]
     if len(unseen) == 1:
         for name in ADAPTED:
             if not (place := work / "adapted" / f"{name}.json").exists() and (work / f"{name}.json").exists():
                 found = adapted(work / name / "run", store, unseen[0], work / "adapted" / name)
                 write_json(place, {"method": name, "seed": seed} | found)
+
+
+def _went_on(work: Path, name: str, store: EventStore, site: str) -> Path:
+    """The run of a method, fitted further to a site that took part."""
+    new = work / f"{name}-at-home" / site
+    sj.adapt(work / name / "run", store.path, new, site=site, config=AFTERWARDS)
+    return new
 
 
 def adapted(run: Path, store: EventStore, site: str, out: Path) -> dict[str, float]:
@@ -313,7 +348,7 @@ def _auroc(risks: pl.DataFrame) -> float | None:
     return float(roc_auc_score(truth, risks["risk"])) if 0 < truth.mean() < 1 else None
 
 
-def summarise(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+def summarise(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Means over the seeds, the share of the gain from local to pooled training, and paired gains over FedAvg."""
     plain = [{name: figure for name, figure in row.items() if name != "bits_by_site"} for row in rows]
     table = pl.DataFrame(plain, infer_schema_length=None)

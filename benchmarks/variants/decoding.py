@@ -77,12 +77,15 @@ class OtherDecoder(Network):
         u, u_end = self.decision_states(batch, found, phi_ED[found.is_scored].float(), before)
         site = self.site(batch.site.flatten())
         shifted = torch.cat([found.code.new_full((1,), -1), found.code[:-1]])
+        embedding = self.events.codes()
+        of = torch.cat([found.inverse, torch.arange(len(found.instant), device=found.inverse.device)])
         chosen = self.code_head.chosen(
             torch.cat([u, u_end]),
             torch.cat([site[found.position], site[found.instant]]),
-            self.events.codes(),
+            embedding,
             torch.cat([torch.where(found.rank == 0, -1, shifted), found.code[found.last]]),
             torch.cat([found.code, torch.full_like(found.instant, len(self.code_head.bias) - 1)]),
+            self.recency_biases(batch, found.instant, embedding, of),
         )
         code, end = chosen.split([len(found.code), len(found.instant)])
         return Decisions(code, end, u)

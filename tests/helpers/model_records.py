@@ -56,11 +56,13 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         "survival": torch.zeros(shape),
     }
     flat: list[tuple[int, int, int, float, float, float]] = []
+    delays, intervals = (torch.full((len(rows) * length, NUM_CODES), NAN) for _ in range(2))
     segment = 0
     for b, row in enumerate(rows):
         at = 0
         for record in row:
             seen: dict[int, tuple[int, float]] = {}
+            interval: dict[int, float] = {}
             for k in range(len(record.minutes) + 1):
                 seconds = 60 * (record.minutes[k - 1] if k else 0)
                 place = (b, at)
@@ -80,6 +82,11 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
                     before = seen.get(code)
                     delay = float(seconds - before[0]) if before else NAN
                     flat.append((b * length + at, rank, code, value, before[1] if before else NAN, delay))
+                for code, (then, _) in seen.items() if k else ():
+                    delays[b * length + at, code] = seconds - then
+                    intervals[b * length + at, code] = interval[code]
+                for code in {event.code for event in events} if k else ():
+                    interval[code] = seconds - seen[code][0] if code in seen else NAN
                 for code, value in events if k else []:
                     seen[code] = (seconds, value)
                 at += 1
@@ -93,4 +100,7 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         value=torch.from_numpy(value_).float(),
         previous_value=torch.from_numpy(previous).float(),
         previous_delay=torch.from_numpy(delay_).float(),
+        seen_code=torch.arange(NUM_CODES).repeat(segment, 1),
+        seen_delay=delays,
+        seen_interval=intervals,
     )

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sojourn.model import Network, chosen
-from sojourn.model.chosen import chosen_log_prob
+from sojourn.model.chosen import Biases, chosen_log_prob
 
 Decisions = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -45,6 +46,31 @@ def test_values_and_gradients_are_those_of_a_masked_softmax(
     mine, theirs = (torch.autograd.grad((out * weight).sum(), asked[:3]) for out in (got, expected))
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("elements", [1, 600, 10**6])
+@pytest.mark.parametrize("most_kept", [0, 10**6])
+def test_biases_of_instants_are_added_to_the_logits(
+    elements: int, most_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(chosen._CHUNK, "cpu", elements)
+    monkeypatch.setattr(chosen, "_MOST_KEPT", most_kept)
+    asked, draw = decisions(120, 30), torch.Generator().manual_seed(1)
+    codes = torch.stack([torch.randperm(30, generator=draw)[:7] for _ in range(20)])
+    codes[:, 5:] = -1
+    value = torch.randn(20, 7, generator=draw).requires_grad_()
+    biases = Biases(codes, value, torch.randint(0, 20, (120,), generator=draw))
+    got = chosen_log_prob(*asked, biases)
+    x, weight, bias, last, target = asked
+    own = F.pad(biases.dense(30)[biases.instant], (0, 1))
+    one_hot = torch.cat([x, own], 1), torch.cat([weight, torch.eye(31)], 1)
+    expected = reference(*one_hot, bias, last, target)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    per_row = torch.linspace(-1.0, 2.0, 120)
+    mine, theirs = (torch.autograd.grad((out * per_row).sum(), (x, weight, bias, value)) for out in (got, expected))
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert not mine[3][:, 5:].any()
 
 
 def test_products_follow_autocast_and_sums_do_not() -> None:

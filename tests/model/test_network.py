@@ -62,14 +62,16 @@ def test_log_prob_equals_a_decoding_one_event_at_a_time(network: Network) -> Non
         events = (batch.event_position == k).nonzero()[:, 0]
         time = time_features(batch.gap[:, k], batch.time[:, k], batch.clock[:, k], batch.age[:, k])
         context = network.context(h[:, k - 1], batch.site[:, k], time)
+        clocks = batch.seen_delay[k : k + 1], batch.seen_interval[k : k + 1]
+        recency = network.code_head.recency_of_all(network.events.code.weight, *clocks)
         earlier, last = torch.zeros(1, phi.shape[1]), torch.tensor([-1])
         for e in events:
             u = network.decision(context.u, earlier)
-            log_p = network.code_head(u, context.z_site, network.events.code.weight, last)
+            log_p = network.code_head(u, context.z_site, network.events.code.weight, last, recency)
             total += float(log_p[0, batch.code[e]])
             earlier, last = earlier + phi[e], batch.code[e : e + 1]
         u = network.decision(context.u, earlier)
-        total += float(network.code_head(u, context.z_site, network.events.code.weight, last)[0, -1])
+        total += float(network.code_head(u, context.z_site, network.events.code.weight, last, recency)[0, -1])
     scored = batch.event_position >= 2
     assert total == pytest.approx(float(expected.code[scored].sum()), abs=1e-4)
 
@@ -157,3 +159,10 @@ def test_gradients_are_finite_where_values_and_previous_values_are_missing(netwo
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
     assert math.isfinite(loss.item())
+
+
+def test_a_record_of_one_instant_has_seen_nothing(network: Network) -> None:
+    batch = make_batch([[random_record(5, 1)]])
+    found = network.log_prob(batch)
+    assert torch.isfinite(found.code).all()
+    assert float(found.code.detach().sum()) < 0

@@ -6,8 +6,8 @@ import numpy as np
 
 from sojourn.federated.messages import Tensors
 
-PERSONAL = ("site.", "gap_head.adapter.", "code_head.adapter.", "code_head.site_bias.")
-"""Beginnings of the names of the weights that never leave a site under FedFactor."""
+PERSONAL = ("site.", "gap_head.adapter.", "code_head.adapter.", "code_head.site_bias.", "code_head.recency.own")
+"""Beginnings of the names of the weights that never leave a site under FedFactor; rhythms of charting among them."""
 
 SITE_TABLE = "site.weight"
 """Weights with a row per site (row 0: the unknown site)."""

@@ -110,7 +110,7 @@ def _locate(
     age: Floats = age_years(records, at.row, at.seconds.astype(np.float64))
     return Asked(
         which=index,
-        batch=collate(records, windows, layout, with_survival=False),
+        batch=collate(records, windows, layout, with_survival=False, is_scored=False),
         position=torch.from_numpy(position),
         gap=torch.from_numpy(np.maximum(at.seconds - since, 0).astype(np.float32)),
         time=torch.from_numpy(np.maximum(at.seconds, 0).astype(np.float64)),

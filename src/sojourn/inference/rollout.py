@@ -38,6 +38,8 @@ class Memory(NamedTuple):
     """(N, V) last value of each code; NaN for none."""
     last_time: Tensor
     """(N, V) float64, when; NaN for never."""
+    last_interval: Tensor
+    """(N, V) float32, seconds between that record of the code and the one before; NaN for none."""
     z_site: Tensor
     """(N, S)"""
     tick: Tensor
@@ -144,6 +146,7 @@ def begin(
         "order": batch.order[end],
         "last_value": starts.last_value.to(device),
         "last_time": starts.last_time.to(device),
+        "last_interval": starts.last_interval.to(device),
         "z_site": network.site(batch.site[end]),
         "tick": batch.tick[end],
         "clock_at_origin": batch.clock[end].double() - time,

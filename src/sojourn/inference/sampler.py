@@ -126,6 +126,8 @@ class FutureSampler:
         memory.order.add_(1)
         # Of several records of a code in one instant the last one stays, as in training.
         memory.last_value[drawn.row, drawn.code] = drawn.value
+        since = time[drawn.row] - memory.last_time[drawn.row, drawn.code]
+        memory.last_interval[drawn.row, drawn.code] = since.float()
         memory.last_time[drawn.row, drawn.code] = time[drawn.row]
         return drawn
 
@@ -133,12 +135,16 @@ class FutureSampler:
         """Draw events until END in every future that goes on."""
         network, memory = self.network, rollout.memory
         phi_sum = u_ND.new_zeros(len(u_ND), network.config.d_event)
+        embedding = network.events.codes()
+        delay = (time[:, None] - memory.last_time).float()
+        recency = network.code_head.recency_of_all(embedding, delay, memory.last_interval)
         row = rollout.goes_on.nonzero()[:, 0]
         last = torch.full_like(row, -1)
         parts: list[tuple[Tensor, Tensor, Tensor]] = [(row[:0], row[:0], u_ND[:0, 0])]
         for _ in range(_MAX_EVENTS):
             u = network.decision(u_ND[row], phi_sum[row])
-            chance = network.code_head(u, memory.z_site[row], network.events.codes(), last).exp()
+            own = None if recency is None else recency[row]
+            chance = network.code_head(u, memory.z_site[row], embedding, last, own).exp()
             mass = self._forbid(rollout, row, u, chance, time)
             uniform = rollout.streams.draw(row, 4)
             total = chance.cumsum(-1)

@@ -35,6 +35,8 @@ class Starts(NamedTuple):
     """(G, V) float32, last value of each code in the whole record up to the moment; NaN for none."""
     last_time: Tensor
     """(G, V) float64, when; NaN for never."""
+    last_interval: Tensor
+    """(G, V) float32, seconds between that record of the code and the one before; NaN for none."""
     pasts: list[EventTable]
     """The whole record up to each moment."""
 
@@ -62,7 +64,7 @@ def _starts(reader: RecordReader, records: Records, windows: Windows, which: Int
     length, num_codes = windows.length, reader.num_codes
     width = int(length.max())
     layout = Layout(len(length), width, np.arange(len(length)) * width)
-    batch = collate(records, windows, layout, with_survival=False)
+    batch = collate(records, windows, layout, with_survival=False, is_scored=False)
     pasts = [_past(records, int(s), int(e)) for s, e in zip(windows.subject, windows.end, strict=True)]
     last = [last_known(past, num_codes) for past in pasts]
     last_time = batch.time[torch.arange(len(length)), torch.from_numpy(length) - 1]
@@ -72,8 +74,9 @@ def _starts(reader: RecordReader, records: Records, windows: Windows, which: Int
         batch=batch,
         length=torch.from_numpy(length),
         now=torch.maximum(torch.from_numpy(seconds.astype(np.float64)), last_time),
-        last_value=torch.stack([value for value, _ in last]),
-        last_time=torch.stack([time for _, time in last]),
+        last_value=torch.stack([known.value for known in last]),
+        last_time=torch.stack([known.time for known in last]),
+        last_interval=torch.stack([known.interval for known in last]),
         pasts=pasts,
     )
 
@@ -84,9 +87,23 @@ def _past(records: Records, subject: int, end: int) -> EventTable:
     return records.events.take(np.arange(first, last))
 
 
-def last_known(past: EventTable, num_codes: int) -> tuple[Tensor, Tensor]:
-    """Last value (V,) of each code and when it was (V,) float64; NaN for none."""
+class LastKnown(NamedTuple):
+    """What a past last said of each code, (V,) each."""
+
+    value: Tensor
+    """float32, last value; NaN for none."""
+    time: Tensor
+    """float64, when the code was last recorded; NaN for never."""
+    interval: Tensor
+    """float32, seconds between that record and the one before; NaN for none."""
+
+
+def last_known(past: EventTable, num_codes: int) -> LastKnown:
+    """What a past, which lies in the order of time, last said of each code."""
     value, time = np.full(num_codes, np.nan, np.float32), np.full(num_codes, np.nan)
-    # Events lie in time order, and of several writes to one place the last one stays.
+    # Of several writes to one place the last one stays.
     value[past.code], time[past.code] = past.value, past.seconds
-    return torch.from_numpy(value), torch.from_numpy(time)
+    before = np.full(num_codes, np.nan)
+    is_earlier = past.seconds < time[past.code]
+    before[past.code[is_earlier]] = past.seconds[is_earlier]
+    return LastKnown(*map(torch.from_numpy, (value, time, (time - before).astype(np.float32))))

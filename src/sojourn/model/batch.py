@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_NOTHING = torch.empty(0, 0)
+
 
 class Batch(NamedTuple):
     """B rows of L positions, each an instant; the E events of all instants lie flat beside them.
@@ -47,6 +49,13 @@ class Batch(NamedTuple):
     """(E,) float32, last value of the same code at an earlier instant of the record; NaN for none."""
     previous_delay: Tensor
     """(E,) float32, seconds since the same code was last recorded at an earlier instant; NaN for never."""
+
+    seen_code: Tensor = _NOTHING
+    """(W, S) int64, codes that each window has seen or will, S at most; -1 for none. Empty where nothing is scored."""
+    seen_delay: Tensor = _NOTHING
+    """(B * L, S) float32, seconds since the code was last recorded at an earlier instant; NaN for never."""
+    seen_interval: Tensor = _NOTHING
+    """(B * L, S) float32, seconds between that record and the one before it; NaN for none."""
 
     @property
     def num_events(self) -> int:

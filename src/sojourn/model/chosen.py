@@ -6,7 +6,10 @@ The softmax is over the codes from the last one on, so decisions are sorted by i
 the columns that its decisions can choose: about half of the products, and a chunk stays in the processor's cache. What
 the backward pass needs of a chunk is kept in the precision of its products, or made again where it would be too much.
 
-Shape letters: N decisions, V codes and END, K features.
+A bias of its instant may be added to some logits of a decision (`Biases`): sparse, since an instant has one only for
+codes that its record has seen.
+
+Shape letters: N decisions, V codes and END, K features, I instants, S codes with a bias.
 """
 
 from collections.abc import Iterator
@@ -24,7 +27,25 @@ _MOST_KEPT = 2**26
 """Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16."""
 
 
-def chosen_log_prob(x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Tensor, target_N: Tensor) -> Tensor:
+class Biases(NamedTuple):
+    """What is added to the logits of some codes at each instant."""
+
+    code: Tensor
+    """(I, S) int64, different codes; what is to be ignored is -1."""
+    value: Tensor
+    """(I, S) float32"""
+    instant: Tensor
+    """(N,) int64, instant of each decision."""
+
+    def dense(self, num_codes: int) -> Tensor:
+        """The same for every code, shape (I, V)."""
+        place = torch.where(self.code < 0, num_codes, self.code)
+        return self.value.new_zeros(len(self.value), num_codes + 1).scatter_add(1, place, self.value)[:, :num_codes]
+
+
+def chosen_log_prob(
+    x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Tensor, target_N: Tensor, biases: Biases | None = None
+) -> Tensor:
     """Log-probabilities of the targets, shape (N,) float32; products are made in the precision of autocast.
 
     Parameters
@@ -33,12 +54,16 @@ def chosen_log_prob(x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Ten
     weight_VK, bias_V : of the logits; the last row is END. A bias of minus infinity makes a code impossible.
     last_N : int64, code before this one in its instant, below which none can follow; -1 for none, when END cannot.
     target_N : int64, what is chosen.
+    biases : added to some of the logits.
     """
     device = x_NK.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x_NK, weight_VK = x_NK.to(dtype), weight_VK.to(dtype)
-    log_p: Tensor = _Chosen.apply(x_NK, weight_VK, bias_V, last_N, target_N)  # type: ignore[no-untyped-call]
+    if biases is None:
+        nothing = torch.empty(0, 0, device=x_NK.device)
+        biases = Biases(nothing.long(), nothing, nothing.long())
+    log_p: Tensor = _Chosen.apply(x_NK, weight_VK, bias_V, last_N, target_N, *biases)  # type: ignore[no-untyped-call]
     return log_p
 
 
@@ -61,16 +86,27 @@ def _chunks(last_N: Tensor, num_codes: int) -> Iterator[_Chunk]:
         yield _Chunk(order[i * size : (i + 1) * size], first // step * step)
 
 
-def _logits(x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, first: int) -> Tensor:
-    """Logits of a chunk over its columns, float32; minus infinity where a code cannot follow."""
-    logit = (fill_rows(x) @ weight[first:].T)[: len(x)].float().add_(bias[first:])
+def _logits(
+    x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, biases: Biases, chunk: _Chunk
+) -> tuple[Tensor, Tensor]:
+    """Logits of a chunk over its columns, float32, minus infinity where a code cannot follow; where the biases went."""
+    rows, first = chunk
+    own, below = x[rows], last[rows]
+    logit = (fill_rows(own) @ weight[first:].T)[: len(own)].float().add_(bias[first:])
+    column = biases.code[biases.instant[rows]] if biases.code.numel() else biases.code
+    if column.numel():
+        # What is not among the columns goes to END, and is taken away from it again.
+        column = torch.where(column >= first, column, len(weight) - 1).sub_(first)
+        end = logit[:, -1].clone()
+        logit.scatter_add_(1, column, biases.value[biases.instant[rows]])
+        logit[:, -1] = end
     # Only columns up to the largest of the last codes can be forbidden to some of the sorted rows.
-    width = int(last[-1]) - first
+    width = int(below[-1]) - first
     if width > 0:
-        column = torch.arange(first, first + width, device=x.device)
-        logit[:, :width].masked_fill_(column < last[:, None], -torch.inf)
-    logit[:, -1].masked_fill_(last < 0, -torch.inf)
-    return logit
+        index = torch.arange(first, first + width, device=x.device)
+        logit[:, :width].masked_fill_(index < below[:, None], -torch.inf)
+    logit[:, -1].masked_fill_(below < 0, -torch.inf)
+    return logit, column
 
 
 def _slope(p: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
@@ -82,25 +118,29 @@ class _Chosen(torch.autograd.Function):
     """Softmax regression with the gradient written out: d log p / d l = [target] - p."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, target: Tensor) -> Tensor:
-        out = torch.empty(len(x), device=x.device)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, target: Tensor, *sparse: Tensor
+    ) -> Tensor:
+        out, biases = torch.empty(len(x), device=x.device), Biases(*sparse)
         is_kept = any(ctx.needs_input_grad) and len(x) * len(weight) <= _MOST_KEPT
-        slopes = []
-        for rows, first in _chunks(last, len(weight)):
-            logit, place = _logits(x[rows], weight, bias, last[rows], first), target[rows, None] - first
+        kept = []
+        for chunk in _chunks(last, len(weight)):
+            logit, column = _logits(x, weight, bias, last, biases, chunk)
+            rows, place = chunk.rows, target[chunk.rows, None] - chunk.first
             p = torch.softmax(logit, -1)
             # log of the sum of exponentials, from the likeliest code: its probability does not vanish.
             log_sum = logit.amax(-1) - p.amax(-1).log()
             out[rows] = logit.gather(1, place)[:, 0] - log_sum
             if is_kept:
-                slopes.append(_slope(p, place, x.dtype))
-        ctx.save_for_backward(x, weight, bias, last, target, *slopes)
+                kept += [_slope(p, place, x.dtype), column]
+        ctx.save_for_backward(x, weight, bias, last, target, *biases, *kept)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, last, target, *slopes = ctx.saved_tensors
-        dx = torch.empty_like(x)
+        x, weight, bias, last, target, *others = ctx.saved_tensors
+        biases, kept = Biases(*others[:3]), others[3:]
+        dx, dvalue = torch.empty_like(x), torch.zeros_like(biases.value)
         # The gradient of each row goes to the narrow side of the products, with one more column for the bias; relative
         # to the largest, so that a gradient that all rows share is not rounded.
         largest = grad.abs().amax().clamp_min(torch.finfo(grad.dtype).tiny) if len(grad) else grad.new_ones(())
@@ -108,14 +148,17 @@ class _Chosen(torch.autograd.Function):
         scaled = torch.cat([x * share, share], 1)
         dboth = torch.zeros(len(weight), scaled.shape[1], device=x.device)
         for i, (rows, first) in enumerate(_chunks(last, len(weight))):
-            if slopes:
-                slope = slopes[i]
+            if kept:
+                slope, column = kept[2 * i : 2 * i + 2]
             else:
-                p = torch.softmax(_logits(x[rows], weight, bias, last[rows], first), -1)
-                slope = _slope(p, target[rows, None] - first, x.dtype)
+                logit, column = _logits(x, weight, bias, last, biases, _Chunk(rows, first))
+                slope = _slope(torch.softmax(logit, -1), target[rows, None] - first, x.dtype)
+            if column.numel():
+                own = slope.gather(1, column).float().mul_(grad[rows, None])
+                dvalue.index_add_(0, biases.instant[rows], own.masked_fill_(column == slope.shape[1] - 1, 0.0))
             slope = fill_rows(slope)
             dx[rows] = (slope @ weight[first:])[: len(rows)]
             dboth[first:] += slope.T @ fill_rows(scaled[rows])
         dx = (dx.float() * grad[:, None]).to(x.dtype)
         dboth *= largest
-        return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None
+        return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None, None, dvalue, None

@@ -48,6 +48,8 @@ class ModelConfig:
     """Rank of the site adapters on the policy heads."""
     use_site: bool = True
     """Whether gap and code heads see the site vector."""
+    use_recency: bool = True
+    """Whether the code head sees when each code last came, and at which rhythm."""
     num_word_features: int = 0
     """Features of a code's words that its embedding reads; 0: each code is known by its identity alone."""
     identity_dropout: float = 0.15

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sojourn.model.backbone import Backbone
 from sojourn.model.batch import Batch
 from sojourn.model.cache import RollingCache
+from sojourn.model.chosen import Biases
 from sojourn.model.config import CodeTable, ModelConfig
 from sojourn.model.embedding import EventEmbedding, sum_by_instant, sum_of_earlier
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
@@ -27,6 +28,7 @@ from sojourn.model.logistic import LogisticMixture
 from sojourn.model.physiology import ValueHead
 from sojourn.model.policy import CodeHead, GapHead, gap_log_mass, gap_log_survival
 from sojourn.model.queries import FirstEventHead, ValueQueryHead
+from sojourn.model.recency import LONGEST_S
 
 
 class EventLogProb(NamedTuple):
@@ -181,12 +183,38 @@ class Network(nn.Module):
         last_code = torch.cat([torch.where(rank == 0, -1, shifted), code[last]])
         target = torch.cat([code, torch.full_like(instants, len(self.code_head.bias) - 1)])
         z_site = torch.cat([context.z_site[inverse], context.z_site])
-        chosen = self.code_head.chosen(u, z_site, self.events.codes(), last_code, target)
+        embedding = self.events.codes()
+        biases = self.recency_biases(
+            batch, instants, embedding, torch.cat([inverse, torch.arange(len(instants), device=instants.device)])
+        )
+        chosen = self.code_head.chosen(u, z_site, embedding, last_code, target, biases)
         per_event = chosen[: len(code)].index_add(0, last, chosen[len(code) :])
         return (
             code_out.masked_scatter(is_scored, per_event),
             value_out.masked_scatter(is_scored, self._value_log_prob(batch, u[: len(code)], is_scored)),
         )
+
+    def recency_biases(
+        self, batch: Batch, position_K: Tensor, embedding_VD: Tensor, instant_N: Tensor
+    ) -> Biases | None:
+        """What the codes' own past adds to the logits of decisions at some positions."""
+        if self.code_head.recency is None:
+            return None
+        assert len(batch.seen_delay), "a batch that is scored says when codes were last recorded"
+        delay, interval = batch.seen_delay[position_K], batch.seen_interval[position_K]
+        is_recent = delay <= LONGEST_S
+        # Of the codes of a window, an instant has seen some: these are moved to the left.
+        instant, _ = is_recent.nonzero(as_tuple=True)
+        rank = torch.cumsum(is_recent, 1)[is_recent] - 1
+        code = batch.seen_code[batch.segment.flatten()[position_K]][is_recent]
+        table = self.code_head.recency.table(embedding_VD)
+        bias = self.code_head.recency(table, code, delay[is_recent], interval[is_recent])
+        width = int(rank.max()) + 1 if len(rank) else 0
+        place = instant * width + rank
+        codes = code.new_full((len(position_K) * width,), -1).index_copy(0, place, code)
+        biases = bias.new_zeros(len(codes)).index_copy(0, place, bias)
+        shape = len(position_K), width
+        return Biases(codes.view(shape), biases.view(shape), instant_N)
 
     def _value_log_prob(self, batch: Batch, u_ED: Tensor, is_scored: Tensor) -> Tensor:
         code, value = batch.code[is_scored], batch.value[is_scored]

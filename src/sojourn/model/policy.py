@@ -1,7 +1,7 @@
 """The policy: when the next instant comes and which codes it holds. The only part that may know the site.
 
     gap:   log g ~ mixture of logistics; some are free, some anchored at the next full hours of the clock
-    code:  softmax over the codes from the last one on (canonical order) and END
+    code:  softmax over the codes from the last one on (canonical order) and END; each code knows when it last came
 
 Shape letters: K instants, N decisions (events and one END per instant), V codes, D width, M components.
 """
@@ -11,10 +11,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sojourn.model.chosen import chosen_log_prob
+from sojourn.model.chosen import Biases, chosen_log_prob
 from sojourn.model.config import ModelConfig
 from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
+from sojourn.model.recency import RecencyBias
 
 _HOUR = 3600.0
 # Free components start spread from two minutes to a month.
@@ -97,13 +98,17 @@ class CodeHead(nn.Module):
         self.project = Linear(config.d_decoder, config.d_event)
         self.end = nn.Parameter(torch.zeros(1, config.d_event))
         self.bias = nn.Parameter(torch.zeros(num_codes + 1))
+        self.recency = RecencyBias(num_codes, config.d_event) if config.use_recency else None
         if self.site_bias is not None:
             nn.init.zeros_(self.site_bias.weight)
 
-    def forward(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor) -> Tensor:
+    def forward(
+        self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor, recency_NV: Tensor | None = None
+    ) -> Tensor:
         """Log-probabilities of all codes, shape (N, V + 1); `last_code` is -1 before the first event of an instant.
 
-        Codes below the last one are impossible (canonical order), and so is an instant without events.
+        `recency` is added to the logits of the codes. Codes below the last one are impossible (canonical order), and so
+        is an instant without events.
         """
         if self.adapter is not None and self.site_bias is not None:
             u_ND = self.adapter(u_ND, z_NS)
@@ -111,12 +116,30 @@ class CodeHead(nn.Module):
         logit = logit.float() + self.bias
         if self.site_bias is not None:
             logit = logit + self.site_bias(z_NS).float()
+        if recency_NV is not None:
+            logit[:, :-1] += recency_NV
         index = torch.arange(logit.shape[-1], device=logit.device)
         is_possible = self.can_emit & (index >= last_code_N[:, None])
         is_possible[:, -1] = last_code_N >= 0
         return torch.log_softmax(logit.masked_fill(~is_possible, -torch.inf), -1)
 
-    def chosen(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor, target_N: Tensor) -> Tensor:
+    def recency_of_all(self, embedding_VD: Tensor, delay_KV: Tensor, interval_KV: Tensor) -> Tensor | None:
+        """Bias of every code at instants, shape (K, V), from the seconds since it came and its last interval."""
+        if self.recency is None:
+            return None
+        code = torch.arange(len(embedding_VD), device=delay_KV.device).expand_as(delay_KV)
+        bias: Tensor = self.recency(self.recency.table(embedding_VD), code, delay_KV, interval_KV)
+        return bias
+
+    def chosen(
+        self,
+        u_ND: Tensor,
+        z_NS: Tensor,
+        embedding_VD: Tensor,
+        last_code_N: Tensor,
+        target_N: Tensor,
+        biases: Biases | None = None,
+    ) -> Tensor:
         """Log-probabilities of the targets alone, shape (N,): `forward` gathered, in a fraction of its time."""
         if self.adapter is not None:
             u_ND = self.adapter(u_ND, z_NS)
@@ -124,4 +147,4 @@ class CodeHead(nn.Module):
         if self.site_bias is not None:
             x, weight = torch.cat([x, z_NS.to(x.dtype)], -1), torch.cat([weight, self.site_bias.weight], -1)
         bias = self.bias.masked_fill(~self.can_emit, -torch.inf)
-        return chosen_log_prob(x, weight, bias, last_code_N, target_N)
+        return chosen_log_prob(x, weight, bias, last_code_N, target_N, biases)

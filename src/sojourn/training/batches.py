@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sojourn.model import Batch
+from sojourn.training.recency import Where, seen_before
 from sojourn.training.records import Ints, Records, age_years
 
 _DAY_S = 86400
@@ -83,8 +84,10 @@ def positions(windows: Windows, layout: Layout) -> PositionMap:
     return PositionMap(layout.position[window] + inside, window, instant)
 
 
-def collate(records: Records, windows: Windows, layout: Layout, *, with_survival: bool = True) -> Batch:
-    """Tensors of the windows, laid out in rows."""
+def collate(
+    records: Records, windows: Windows, layout: Layout, *, with_survival: bool = True, is_scored: bool = True
+) -> Batch:
+    """Tensors of the windows, laid out in rows; what only a likelihood needs is left out where nothing is scored."""
     where = positions(windows, layout)
     subject = windows.subject[where.window]
     is_static = where.instant < 0
@@ -104,9 +107,10 @@ def collate(records: Records, windows: Windows, layout: Layout, *, with_survival
     )
     survival = np.where(np.isfinite(survival) & with_survival, np.maximum(survival, 0.0), 0.0)
     events = _events(records, where, windows, layout)
+    size = layout.num_rows * layout.row_length
 
     def spread(content: np.ndarray, empty: float, dtype: torch.dtype) -> torch.Tensor:
-        flat = torch.full((layout.num_rows * layout.row_length,), empty, dtype=dtype)
+        flat = torch.full((size,), empty, dtype=dtype)
         flat[torch.from_numpy(where.flat)] = torch.as_tensor(content, dtype=dtype)
         return flat.view(layout.num_rows, layout.row_length)
 
@@ -123,6 +127,7 @@ def collate(records: Records, windows: Windows, layout: Layout, *, with_survival
         is_gap_predicted=spread(is_predicted & ~is_first, 0, torch.bool),
         survival=spread(survival, 0.0, torch.float32),
         **events,
+        **(seen_before(records, Where(*windows, where.flat, size)) if is_scored else {}),
     )
 
 
