@@ -55,7 +55,7 @@ PRETRAIN: dict[str, Any] = {
     "tuning_subjects": 60,
     "model": NETWORK,
 }
-ROUNDS = {"rounds": 40, "local_steps": 10, "max_local_epochs": 1.0, "evaluate_every": 40}
+ROUNDS = {"rounds": 30, "local_steps": 10, "max_local_epochs": 1.0, "evaluate_every": 30}
 METHODS: dict[str, dict[str, Any]] = {
     "fedavg": {"strategy": {"name": "fedavg"}},
     "fedprox": {"strategy": {"name": "fedprox"}},

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sojourn.adaptation.config import ADAPT_EPOCHS, AdaptConfig, FinetuneConfig, read_settings_of
+from sojourn.adaptation.config import ADAPT_EPOCHS, AdaptConfig, FinetuneConfig
 from sojourn.errors import ConfigError
+from sojourn.training.config import settings_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adaptation.md").read_text()
 
@@ -36,7 +37,7 @@ def test_rate_and_epochs_go_with_what_is_adapted(what: str) -> None:
 
 def test_settings_are_taken_as_they_are_or_read() -> None:
     made = FinetuneConfig(rank=2)
-    assert read_settings_of(FinetuneConfig, made) is made
-    assert read_settings_of(FinetuneConfig, None) == FinetuneConfig()
+    assert settings_of(FinetuneConfig, made, page="x") is made
+    assert settings_of(FinetuneConfig, None, page="x") == FinetuneConfig()
     with pytest.raises(ConfigError, match="rank: Input should be greater than or equal to 1"):
-        read_settings_of(FinetuneConfig, {"rank": 0})
+        settings_of(FinetuneConfig, {"rank": 0}, page="x")

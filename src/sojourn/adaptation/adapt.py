@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sojourn.adaptation.config import AdaptConfig, read_settings_of
+from sojourn.adaptation.config import PAGE, AdaptConfig
 from sojourn.adaptation.descent import Objective, descend
 from sojourn.adaptation.identity import run_identity, store_identity
 from sojourn.adaptation.newrun import CHECKPOINTS, is_finished, lineage, read_log, unfinished_run, write_run
@@ -21,6 +21,7 @@ from sojourn.events.store import EventStore
 from sojourn.model import Batch, Network
 from sojourn.progress import progress_bar
 from sojourn.training.batches import collate, pack
+from sojourn.training.config import settings_of
 from sojourn.training.devices import make_fabric
 from sojourn.training.evaluate import tuning_loss
 from sojourn.training.loss import losses
@@ -85,7 +86,7 @@ def adapt(
     simulated futures. `what="all"` changes everything. Outcomes (target-only events) are not used, nor what is known
     only through them, unless `outcomes` is set.
     """
-    settings, began = read_settings_of(AdaptConfig, config), time.monotonic()
+    settings, began = settings_of(AdaptConfig, config, page=PAGE), time.monotonic()
     base, opened = Run(run), EventStore.open(store)
     if settings.what == "site" and not base.config.network().use_site:
         msg = f"what must be 'all' for a run with use_site: false; got 'site' for {run}."

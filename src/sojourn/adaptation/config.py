@@ -1,15 +1,14 @@
 """The settings of fine-tuning and of adapting to a site, checked when they are read."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from sojourn.errors import ConfigError
-from sojourn.training.config import problems_in
+from pydantic import BaseModel, ConfigDict, Field
 
 FINETUNE_RATES = {"full": 1e-4, "lora": 5e-4, "head": 3e-4}
 ADAPT_RATES = {"site": 2e-2, "all": 3e-4}
 ADAPT_EPOCHS = {"site": 5, "all": 1}
+PAGE = "docs/adaptation.md"
+"""Where these settings are explained."""
 
 
 class DescentConfig(BaseModel):
@@ -83,23 +82,3 @@ class AdaptConfig(DescentConfig):
     def num_epochs(self) -> int:
         """The number of epochs in use."""
         return self.epochs or ADAPT_EPOCHS[self.what]
-
-
-C = TypeVar("C", bound=DescentConfig)
-
-
-def read_settings_of(kind: type[C], source: C | dict[str, Any] | None) -> C:
-    """Settings from a dictionary, or as they are.
-
-    Raises
-    ------
-    ConfigError
-        If a setting is unknown or out of range; the message names each of them.
-    """
-    if isinstance(source, kind):
-        return source
-    try:
-        return kind.model_validate(source or {})
-    except ValidationError as error:
-        msg = f"config must hold settings of {kind.__name__}; {problems_in(error)}. See docs/adaptation.md."
-        raise ConfigError(msg) from error

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sojourn.adaptation.config import FinetuneConfig, read_settings_of
+from sojourn.adaptation.config import PAGE, FinetuneConfig
 from sojourn.adaptation.descent import Course, Objective, descend
 from sojourn.adaptation.identity import file_identity, run_identity, store_identity
 from sojourn.adaptation.labelled import (
@@ -36,6 +36,7 @@ from sojourn.inference.predict import question_of
 from sojourn.model import Network
 from sojourn.progress import progress_bar
 from sojourn.tasks.files import Labels, read_labels
+from sojourn.training.config import settings_of
 from sojourn.training.run import Run
 
 
@@ -104,7 +105,7 @@ def finetune(
     ----------
     Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models.
     """
-    settings, began = read_settings_of(FinetuneConfig, config), time.monotonic()
+    settings, began = settings_of(FinetuneConfig, config, page=PAGE), time.monotonic()
     base, opened, known = Run(run), EventStore.open(store), read_labels(labels)
     _check(known, labels)
     judges = None if tuning is None else _judges(known, tuning)

@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sojourn.errors import ConfigError
-from sojourn.training.config import PretrainConfig, problems_in
+from sojourn.training.config import PretrainConfig, settings_of
 
 
 class _Settings(BaseModel):
@@ -147,10 +146,4 @@ def read_federated(content: "FederatedConfig | dict[str, Any] | None") -> Federa
     ConfigError
         If a setting is unknown or out of range; the message names each of them.
     """
-    if isinstance(content, FederatedConfig):
-        return content
-    try:
-        return FederatedConfig.model_validate(content or {})
-    except ValidationError as error:
-        msg = f"config must hold settings of FederatedConfig; {problems_in(error)}. See docs/federated.md."
-        raise ConfigError(msg) from error
+    return settings_of(FederatedConfig, content, page="docs/federated.md")

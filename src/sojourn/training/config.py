@@ -1,7 +1,7 @@
 """The settings of a pre-training run, checked when they are read."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -97,9 +97,25 @@ class PretrainConfig(BaseModel):
             raise ConfigError(msg) from error
 
 
-def problems_in(error: ValidationError) -> str:
-    """Every setting that is wrong, and why, in one line."""
-    return "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+C = TypeVar("C", bound=BaseModel)
+
+
+def settings_of(kind: type[C], content: object, *, page: str) -> C:
+    """Settings from a dictionary (None: the defaults), or as they are.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown or out of range; the message names each of them, and the page that explains them.
+    """
+    if isinstance(content, kind):
+        return content
+    try:
+        return kind.model_validate(content or {})
+    except ValidationError as error:
+        wrong = (": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+        msg = f"config must hold settings of {kind.__name__}; {'; '.join(wrong)}. See {page}."
+        raise ConfigError(msg) from error
 
 
 def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> PretrainConfig:
@@ -124,10 +140,6 @@ def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> Pret
             raise ConfigError(msg) from error
         if isinstance(content, dict) and {"config", "versions"} <= content.keys():
             content = content["config"]
-    try:
-        config = PretrainConfig.model_validate(content)
-    except ValidationError as error:
-        msg = f"config must hold settings of PretrainConfig; {problems_in(error)}. See `sojourn pretrain --help`."
-        raise ConfigError(msg) from error
+    config = settings_of(PretrainConfig, content, page="`sojourn pretrain --help`")
     config.network()
     return config
