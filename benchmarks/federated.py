@@ -237,7 +237,7 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
 
 def _went_on(work: Path, name: str, store: EventStore, site: str) -> Path:
     """The run of a method, fitted further to a site that took part."""
-    new = work / f"{name}-at-home" / site
+    new = work / f"{name}-at-home-{site}" / "run"
     sj.adapt(work / name / "run", store.path, new, site=site, config=AFTERWARDS)
     return new
 
