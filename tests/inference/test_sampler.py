@@ -14,6 +14,7 @@ from sojourn.inference.sampler import FutureSampler
 from sojourn.inference.starts import Starts, starts
 from sojourn.model import Batch, Network
 from sojourn.model.cache import RollingCache
+from sojourn.training.batches import collate, pack, positions, whole_records
 
 
 def drawn(
@@ -231,3 +232,39 @@ def test_after_a_long_silence_nothing_comes_in_the_past(toy: Toy, hours: int) ->
     # Drawn from a density, not all at the first possible moment.
     first = events.seconds[np.unique(events.sample, return_index=True)[1]]
     assert hours < 100 or len(np.unique(first)) > 5
+
+
+def test_a_future_remembers_when_codes_came_as_training_tells_it(toy: Toy) -> None:
+    """At the end of a history: the delays and intervals that the collated record has for its next instant."""
+    records = toy.reader.read(toy.at_four.row[:6])
+    windows = whole_records(records, 10_000)
+    layout = pack(windows)
+    batch, where, compared = collate(records, windows, layout), positions(windows, layout), 0
+    for subject in range(6):
+        instant = int(records.subject_start[subject]) + 3
+        flat = int(where.flat[where.instant == instant][0])
+        before = Moments(toy.at_four.row[[subject]], records.instant_time[[instant - 1]])
+        start = next(starts(toy.reader, before, context=32, per_batch=1))
+        delay = records.instant_time[instant] - start.last_time[0]
+        for slot, code in enumerate(batch.seen_code[subject].tolist()):
+            told = batch.seen_delay[flat, slot], batch.seen_interval[flat, slot]
+            if code >= 0:
+                known = delay[code].float(), start.last_interval[0, code]
+                torch.testing.assert_close(known, told, equal_nan=True)
+                compared += int(not told[1].isnan())
+    assert compared > 5
+
+
+@torch.inference_mode()
+def test_a_drawn_instant_moves_the_clocks_of_its_codes(toy: Toy) -> None:
+    start = next(starts(toy.reader, Moments(toy.at_four.row[:1], toy.at_four.seconds[:1]), context=32, per_batch=1))
+    sampler = FutureSampler(toy.network, terminal_codes(toy.reader), context=32, seed=0)
+    rollout = begin(toy.network, start, horizon_s=24 * HOUR, copies=50, first=0, context=32, seed=0)
+    memory = rollout.memory
+    time, interval = memory.last_time.clone(), memory.last_interval.clone()
+    drawn = sampler._instant(rollout, now := sampler._next_time(rollout))
+    expected = (now[drawn.row] - time[drawn.row, drawn.code]).float()
+    torch.testing.assert_close(memory.last_interval[drawn.row, drawn.code], expected, equal_nan=True)
+    interval[drawn.row, drawn.code] = expected
+    torch.testing.assert_close(memory.last_interval, interval, equal_nan=True)
+    assert int((~expected.isnan()).sum()) > 20

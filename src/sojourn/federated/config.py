@@ -104,8 +104,8 @@ class FederatedConfig(_Settings):
     """What a site's update weighs in the mean: its number of training subjects, or the same as every other."""
     strategy: Strategy = FedAvg()
     personal: bool = False
-    """Whether the policy part of the network stays at each site (FedFactor): site vectors and the adapters of the gap
-    and code heads."""
+    """Whether the policy part of the network stays at each site (FedFactor): site vectors, the adapters of the gap
+    and code heads, and each code's own rhythm of charting."""
     keep_moments: bool = True
     """Whether a site's optimiser goes on from its own moments in the next round."""
     privacy: Privacy | None = None

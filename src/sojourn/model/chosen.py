@@ -24,7 +24,8 @@ from sojourn.model.linear import fill_rows
 _CHUNK = {"cpu": 2**19}
 _CHUNK_ELSEWHERE = 2**26
 _MOST_KEPT = 2**26
-"""Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16."""
+"""Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16, and beside them
+8 bytes for each bias of a decision."""
 
 
 class Biases(NamedTuple):

@@ -75,51 +75,24 @@ def seen_before(records: Records, where: Where) -> dict[str, torch.Tensor]:
     if not len(told.slot):
         nothing = torch.empty(where.size, 0)
         return _fields(torch.empty(len(where.subject), 0, dtype=torch.int64), nothing, nothing)
-    # Every code of a window's subject, then those that it saw up to the window's end and not too long before its start.
-    count = np.diff(told.slot_start)[where.subject]
-    first_pair = np.cumsum(count) - count
-    window = np.repeat(np.arange(len(count)), count)
-    slot = np.arange(len(window)) - first_pair[window] + told.slot_start[where.subject[window]]
-    last = told.last_before(slot, where.end[window])
-    began = records.instant_time[np.minimum(where.start, len(records.instant_time) - 1)]
-    is_kept = (last >= 0) & (told.seconds[last] >= began[window] - LONGEST_S)
-    window, slot = window[is_kept], slot[is_kept]
-    start = np.searchsorted(window, np.arange(len(count)))
+    window, slot = _slots(records, where, told)
+    start = np.searchsorted(window, np.arange(len(where.subject)))
     column = np.arange(len(window)) - start[window]
-    width = int(column.max(initial=-1)) + 1
-    code = np.full((len(count), width), -1, np.int64)
+    code = np.full((len(where.subject), int(column.max(initial=-1)) + 1), -1, np.int64)
     code[window, column] = told.slot_code[slot]
-
-    # The last record in a column is the one with the largest number; numbers also grow from window to window.
-    step = len(told.slot) + 1
-    latest = np.zeros((len(where.flat), width), np.int64)
-    latest[where.first] = step * np.arange(len(count))[:, None]
-    latest[where.first[window], column] += told.last_before(slot, where.start[window]) + 1
-    own_window, record = _inside(told, where)
-    row = where.first[own_window] + told.instant[record] - where.start[own_window] + 2
-    pair = np.searchsorted((window << _SHIFT) + slot, (own_window << _SHIFT) + told.slot[record])
-    is_followed = told.instant[record] + 1 < where.end[own_window]
-    row, pair, record, own_window = row[is_followed], pair[is_followed], record[is_followed], own_window[is_followed]
-    latest[row, column[pair]] = step * own_window + record + 1
-    np.maximum.accumulate(latest, axis=0, out=latest)
+    record = _last_records(where, told, (window, slot, column), code.shape[1])
     length = where.end - where.start + 1
-    of_row = np.repeat(np.arange(len(count)), length)
-    number = latest - step * of_row[:, None] - 1
-    instant = np.arange(len(of_row)) - where.first[of_row] - 1 + where.start[of_row]
-    is_static = np.zeros(len(of_row), bool)
-    is_static[where.first] = True
-    instant[is_static] = 0
-    number[is_static] = -1
-
+    instant = np.arange(len(where.flat)) + np.repeat(where.start - where.first - 1, length)
+    instant[where.first] = 0  # static positions, which have no past
+    delay = (records.instant_time[instant][:, None] - told.seconds[record]).astype(np.float32)
     interval = np.where(told.is_later, np.diff(told.seconds, prepend=0), np.nan).astype(np.float32)
-    delay = (records.instant_time[instant][:, None] - told.seconds[number]).astype(np.float32)
 
     def spread(content: np.ndarray) -> torch.Tensor:
-        flat = torch.full((where.size, width), torch.nan)
-        flat[torch.from_numpy(where.flat)] = torch.from_numpy(np.where(number >= 0, content, np.float32(np.nan)))
+        flat = torch.full((where.size, code.shape[1]), torch.nan)
+        flat[torch.from_numpy(where.flat)] = torch.from_numpy(np.where(record >= 0, content, np.float32(np.nan)))
         return flat
 
-    return _fields(torch.from_numpy(code), spread(delay), spread(interval[number]))
+    return _fields(torch.from_numpy(code), spread(delay), spread(interval[record]))
 
 
 def _fields(code: torch.Tensor, delay: torch.Tensor, interval: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -135,3 +108,38 @@ def _inside(told: _Told, where: Where) -> tuple[Ints, Ints]:
     window = np.repeat(np.arange(len(count)), count)
     place = np.arange(len(window)) - (np.cumsum(count) - count)[window] + begin[window]
     return window, by_time[place]
+
+
+def _slots(records: Records, where: Where, told: _Told) -> tuple[Ints, Ints]:
+    """Window and slot of every code that a window's subject saw up to its end and not too long before its start."""
+    count = np.diff(told.slot_start)[where.subject]
+    window = np.repeat(np.arange(len(count)), count)
+    slot = np.arange(len(window)) - (np.cumsum(count) - count)[window] + told.slot_start[where.subject[window]]
+    last = told.last_before(slot, where.end[window])
+    began = records.instant_time[np.minimum(where.start, len(records.instant_time) - 1)]
+    is_kept = (last >= 0) & (told.seconds[last] >= began[window] - LONGEST_S)
+    return window[is_kept], slot[is_kept]
+
+
+def _last_records(where: Where, told: _Told, slots: tuple[Ints, Ints, Ints], width: int) -> Ints:
+    """Last record before each position in each column of its window, (P, width); -1 for none.
+
+    It is the one with the largest number so far: records are numbered in time inside a slot, and a window's numbers
+    begin above those of the window before.
+    """
+    window, slot, column = slots
+    step = len(told.slot) + 1
+    latest = np.zeros((len(where.flat), width), np.int64)
+    latest[where.first] = step * np.arange(len(where.subject))[:, None]
+    latest[where.first[window], column] += told.last_before(slot, where.start[window]) + 1
+    inside, record = _inside(told, where)
+    is_followed = told.instant[record] + 1 < where.end[inside]
+    inside, record = inside[is_followed], record[is_followed]
+    pair = np.searchsorted((window << _SHIFT) + slot, (inside << _SHIFT) + told.slot[record])
+    # A record is the past of the instant after it, whose row stands two behind, the static one being the first.
+    row = where.first[inside] + told.instant[record] - where.start[inside] + 2
+    latest[row, column[pair]] = step * inside + record + 1
+    np.maximum.accumulate(latest, axis=0, out=latest)
+    latest -= 1 + step * np.repeat(np.arange(len(where.subject)), where.end - where.start + 1)[:, None]
+    latest[where.first] = -1
+    return latest
