@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tables_sites
+import tables_studies
 from common import RESULTS, metric
 
 from sojourn.files import atomic_file, read_json
 
 README = RESULTS.parent / "README.md"
-STUDIES = ("challenge-2019", "challenge-2012", "eicu", "mimic-iv", "several")
 
 
 def main() -> None:
@@ -37,45 +37,6 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str
 
 def _results(names: Sequence[str]) -> dict[str, Any]:
     return {name: read_json(RESULTS / f"{name}.json") for name in names if (RESULTS / f"{name}.json").exists()}
-
-
-def predictions() -> Iterator[str]:
-    """One row for each study, task and method."""
-    rows = [
-        (
-            study,
-            entry["task"],
-            entry["file"].removesuffix(".parquet"),
-            f"{entry['num_predictions']:,} / {round(entry['num_predictions'] * entry['prevalence']):,}",
-            *(metric(entry, name) for name in ("auroc", "auprc", "expected_observed")),
-        )
-        for study, found in _results(STUDIES).items()
-        for entry in found["entries"]
-    ]
-    return _table(("study", "task", "method", "rows / positive", "AUROC", "AUPRC", "expected:observed"), rows)
-
-
-def likelihoods() -> Iterator[str]:
-    """Bits per event of held-out subjects."""
-    rows = []
-    for study, found in _results(STUDIES).items():
-        for line in found["likelihood_of_held_out_subjects"]:
-            interval = f"{line['bits_per_event']:.2f} ({line['lower']:.2f}-{line['upper']:.2f})"
-            parts = (f"{line[f'bits_{part}']:.2f}" for part in ("gap", "code", "value"))
-            rows.append((study, line["model"], line["num_subjects"], f"{line['num_events']:,}", interval, *parts))
-    return _table(("study", "model", "subjects", "events", "bits per event", "gap", "code", "value"), rows)
-
-
-def trainings() -> Iterator[str]:
-    """What was trained, and how long it took."""
-    rows = []
-    for study, found in _results(STUDIES).items():
-        run = found["training"]
-        minutes = run["seconds"] / 60 if not run["was_finished"] else None
-        took = f"{minutes:.0f}" if minutes else "in parts"
-        load = found["machine"]["load_1min"]
-        rows.append((study, f"{run['num_parameters']:,}", f"{run['num_subjects']:,}", run["steps"], took, load))
-    return _table(("study", "weights", "training subjects", "steps", "minutes, one thread", "load after"), rows)
 
 
 def unseen() -> Iterator[str]:
@@ -377,9 +338,10 @@ def code_names() -> Iterator[str]:
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
-    "predictions": predictions,
-    "likelihoods": likelihoods,
-    "trainings": trainings,
+    "predictions": lambda: tables_sites.lines(tables_studies.predictions()),
+    "variants": lambda: tables_sites.lines(tables_studies.variants()),
+    "likelihoods": lambda: tables_sites.lines(tables_studies.likelihoods()),
+    "trainings": lambda: tables_sites.lines(tables_studies.trainings()),
     "unseen": unseen,
     "ablations": ablations,
     "rates": rates,
