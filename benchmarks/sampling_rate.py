@@ -166,7 +166,7 @@ def risks(ours: Ours, token_rate: float, patients: int, seconds: float) -> dict[
     @torch.inference_mode()
     def answer(h: Tensor, asked: Asked) -> Tensor:
         when = time_features(asked.gap, asked.time, asked.clock, asked.age)
-        log_hazard = network.first_log_hazard(h, when, codes)
+        log_hazard = network.first_log_hazard(h, when, asked.past, codes)
         return -torch.expm1(-network.first_head.cumulative(log_hazard[:, :, :, None, :], hours))
 
     def all_asked() -> list[Asked]:

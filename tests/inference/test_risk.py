@@ -71,7 +71,7 @@ def test_the_answer_does_not_depend_on_the_other_questions(toy: Toy) -> None:
 
 
 def test_shuffled_values_lose_what_they_told(toy: Toy) -> None:
-    changed = asked(toy, ["OUTCOME//death"], 12, change=lambda batch: shuffle_values(batch, seed=0))
+    changed = asked(toy, ["OUTCOME//death"], 12, change=lambda asked: shuffle_values(asked, seed=0))
     assert abs(roc_auc_score(toy.is_sick, changed.probability) - 0.5) < 0.2
 
 
@@ -84,8 +84,13 @@ def test_random_weights_know_nothing(toy: Toy) -> None:
 
 
 def test_values_are_shuffled_within_their_codes_and_nothing_else_is_touched(toy: Toy) -> None:
-    batch = next(ask(toy.reader, toy.at_four, context=32)).batch
-    mixed = shuffle_values(batch, seed=0)
+    given = next(ask(toy.reader, toy.at_four, context=32))
+    shuffled = shuffle_values(given, seed=0)
+    batch, mixed = given.batch, shuffled.batch
+    for code in given.past.code.unique():
+        before, after = (x.past.values[given.past.code == code].sort(0).values for x in (given, shuffled))
+        torch.testing.assert_close(before, after, rtol=0, atol=0, equal_nan=True)
+    assert not torch.equal(torch.nan_to_num(given.past.values), torch.nan_to_num(shuffled.past.values))
     for name in batch._fields:
         if name not in {"value", "previous_value"}:
             torch.testing.assert_close(getattr(mixed, name), getattr(batch, name), rtol=0, atol=0, equal_nan=True)
@@ -94,6 +99,6 @@ def test_values_are_shuffled_within_their_codes_and_nothing_else_is_touched(toy:
         torch.testing.assert_close(before.sort().values, after.sort().values, rtol=0, atol=0, equal_nan=True)
     moved = batch.code == toy.code("CONCEPT//heart_rate")
     assert (batch.value[moved] != mixed.value[moved]).float().mean() > 0.9
-    again, other = shuffle_values(batch, seed=0), shuffle_values(batch, seed=1)
+    again, other = shuffle_values(given, seed=0).batch, shuffle_values(given, seed=1).batch
     torch.testing.assert_close(again.value, mixed.value, rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(torch.nan_to_num(other.value), torch.nan_to_num(mixed.value))

@@ -63,7 +63,7 @@ def test_outcome_that_never_comes_is_learnt_as_no_risk(head: FirstEventHead) -> 
 
 
 def test_any_code_can_be_asked(head: FirstEventHead) -> None:
-    out = head(torch.randn(7, 16), torch.randn(7, 48), torch.randn(3, 8), torch.tensor([0, 2, 4]))
+    out = head(torch.randn(7, 16 + 48), torch.randn(3, 8), torch.tensor([0, 2, 4]))
     assert out.shape == (7, 4, 3, 4)
 
 
@@ -71,9 +71,9 @@ def test_any_code_can_be_asked(head: FirstEventHead) -> None:
 def test_few_codes_and_many_get_the_same_hazards(head: FirstEventHead) -> None:
     torch.nn.init.normal_(head.out.weight)
     torch.nn.init.normal_(head.out.bias)
-    h, time, embedding = torch.randn(6, 16), torch.randn(6, NUM_TIME_FEATURES), torch.randn(9, 8)
+    known, embedding = torch.randn(6, 16 + NUM_TIME_FEATURES), torch.randn(9, 8)
     code = torch.arange(9) % 5
-    many = head(h, time, embedding, code)  # more codes than d_event = 8: the other order of the products
-    few = torch.cat([head(h, time, embedding[:4], code[:4]), head(h, time, embedding[4:], code[4:])], 2)
+    many = head(known, embedding, code)  # more codes than d_event = 8: the other order of the products
+    few = torch.cat([head(known, embedding[:4], code[:4]), head(known, embedding[4:], code[4:])], 2)
     assert many.shape == (6, 4, 9, 4)
     torch.testing.assert_close(many, few, rtol=1e-4, atol=1e-4)

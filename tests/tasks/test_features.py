@@ -10,7 +10,7 @@ import pytest
 from helpers.task_records import Row, at
 from sojourn.events.build import build_store
 from sojourn.events.store import EventStore
-from sojourn.tasks.features import _range_min, hand_features
+from sojourn.tasks.features import hand_features
 
 WriteMeds = Callable[..., Path]
 
@@ -146,11 +146,3 @@ def test_only_the_most_frequent_codes_are_used(make_store: Callable[..., EventSt
 def test_no_labels_give_no_rows(make_store: Callable[..., EventStore]) -> None:
     table = hand_features(make_store(drawn(6)), labels_at([(1, 1)]).clear())
     assert table.matrix.shape == (0, len(table.names))
-
-
-def test_range_minima_of_all_ranges() -> None:
-    values = np.random.default_rng(0).normal(size=37).astype(np.float32)
-    start, end = (grid.ravel() for grid in np.meshgrid(np.arange(38), np.arange(38)))
-    start, end = start[start <= end], end[start <= end]
-    wanted = [values[a:b].min() if b > a else np.nan for a, b in zip(start, end, strict=True)]
-    np.testing.assert_array_equal(_range_min(values, start, end), np.array(wanted, dtype=np.float32))

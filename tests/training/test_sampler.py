@@ -31,8 +31,9 @@ def plan(toy_reader: RecordReader) -> list[Step]:
 
 
 def tensors(sample: Sample) -> list[Tensor]:
-    parts = [sample.batch, sample.outcomes, sample.any_codes or (), sample.values or ()]
-    return [sample.is_policy_scored, *(tensor for part in parts for tensor in part)]
+    asked = [part for part in (sample.outcomes, sample.any_codes) if part is not None]
+    parts = [sample.batch, *asked, *(part.past for part in asked), sample.values or ()]
+    return [sample.is_policy_scored, *(t for part in parts for t in part if isinstance(t, Tensor))]
 
 
 def assert_same(one: Sample, two: Sample) -> None:

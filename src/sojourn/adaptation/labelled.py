@@ -86,7 +86,7 @@ def cumulative_hazard(network: Network, asked: Asked, question: Question, *, fro
         states = network.states(asked.batch)
     h = states.flatten(0, 1)[asked.position].float()
     time = time_features(asked.gap, asked.time, asked.clock, asked.age)
-    log_hazard = union_log_hazard(network.first_log_hazard(h, time, torch.tensor(list(question.codes))), 2)
+    log_hazard = union_log_hazard(network.first_log_hazard(h, time, asked.past, torch.tensor(list(question.codes))), 2)
     horizon = min(question.horizon_hours, 2 * float(network.first_head.start[-1]))
     return network.first_head.cumulative(log_hazard, torch.full(log_hazard.shape[:2], horizon))
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from sojourn.errors import RunError
 from sojourn.events.store import EventStore
 from sojourn.model import Batch, Network
+from sojourn.model.summary import CodeStatistics
 from sojourn.training.batches import Layout, Windows, collate, pack
 from sojourn.training.records import Floats, Ints, RecordReader, Records, age_years
+from sojourn.training.statistics import code_statistics
 
 _DAY_S = 86400
 
@@ -41,11 +43,13 @@ class Asked(NamedTuple):
     """(n,) float32, seconds since midnight."""
     age: Tensor
     """(n,) float32, years."""
+    past: CodeStatistics
+    """What the records hold of each code at the moments."""
 
     def to(self, device: torch.device | str) -> "Asked":
         """Copy with all tensors on `device`."""
-        position, gap, time, clock, age = (field.to(device) for field in self[2:])
-        return Asked(self.which, self.batch.to(device), position, gap, time, clock, age)
+        position, gap, time, clock, age = (field.to(device) for field in self[2:7])
+        return Asked(self.which, self.batch.to(device), position, gap, time, clock, age, self.past.to(device))
 
 
 def moments(store: EventStore, subject_id: Ints, prediction_time: np.ndarray) -> Moments:
@@ -116,6 +120,7 @@ def _locate(
         time=torch.from_numpy(np.maximum(at.seconds, 0).astype(np.float64)),
         clock=torch.from_numpy(((records.clock[at.row] + at.seconds) % _DAY_S).astype(np.float32)),
         age=torch.from_numpy(age),
+        past=code_statistics(records, at.row, at.seconds),
     )
 
 

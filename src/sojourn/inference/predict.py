@@ -14,9 +14,8 @@ from sojourn.events.store import EventStore
 from sojourn.inference.controls import shuffle_values
 from sojourn.inference.estimates import Estimator, SampledRisk
 from sojourn.inference.futures import DEFAULT_SAMPLES, Sampling, simulated_risk
-from sojourn.inference.histories import Moments, moments
+from sojourn.inference.histories import Asked, Moments, moments
 from sojourn.inference.risk import Probabilities, Question, Risk, interval, risk_by_head
-from sojourn.model import Batch
 from sojourn.progress import Bar, progress_bar
 from sojourn.tasks.files import Labels, read_labels, write_predictions
 from sojourn.training.run import Run
@@ -120,7 +119,7 @@ def _heads(
     run: Run, store: EventStore, at: Moments, asked: Labels, control: Control | None, seed: int, bar: Bar
 ) -> Probabilities:
     """Risks by each hazard head of one run, shape (N, heads)."""
-    change: Callable[[Batch], Batch] | None = None
+    change: Callable[[Asked], Asked] | None = None
     if control == "shuffled-values":
         change = partial(shuffle_values, seed=seed)
     network = run.network(random_weights_seed=seed if control == "random-weights" else None)

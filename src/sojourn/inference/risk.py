@@ -10,7 +10,7 @@ from scipy import special, stats
 from torch import Tensor
 
 from sojourn.inference.histories import Asked, Moments, ask, states
-from sojourn.model import Batch, Network
+from sojourn.model import Network
 from sojourn.model.features import time_features
 from sojourn.model.queries import union_log_hazard
 from sojourn.progress import Bar
@@ -46,7 +46,7 @@ def query_risk(
     question: Question,
     *,
     context: int,
-    change: Callable[[Batch], Batch] | None = None,
+    change: Callable[[Asked], Asked] | None = None,
     bar: Bar | None = None,
 ) -> Risk:
     """Answer one question at many moments, with an interval from the spread of the network's hazard heads.
@@ -63,7 +63,7 @@ def risk_by_head(
     question: Question,
     *,
     context: int,
-    change: Callable[[Batch], Batch] | None = None,
+    change: Callable[[Asked], Asked] | None = None,
     bar: Bar | None = None,
 ) -> Probabilities:
     """Answers of each hazard head to one question at many moments, shape (N, heads).
@@ -81,7 +81,7 @@ def risk_by_head(
     out = np.full((len(moments.row), network.config.num_bootstrap_heads), np.nan)
     for asked in ask(reader, moments, context=context):
         if change is not None:
-            asked = asked._replace(batch=change(asked.batch))
+            asked = change(asked)
         out[asked.which] = _heads(network, asked, question)
         if bar is not None:
             bar.advance(len(asked.which))
@@ -102,7 +102,7 @@ def hazards(network: Network, asked: Asked, codes: Sequence[int]) -> Tensor:
     asked = asked.to(network.device)
     h = states(network, asked)
     time = time_features(asked.gap, asked.time, asked.clock, asked.age)
-    log_hazard = network.first_log_hazard(h, time, torch.tensor(list(codes), device=network.device))
+    log_hazard = network.first_log_hazard(h, time, asked.past, torch.tensor(list(codes), device=network.device))
     return union_log_hazard(log_hazard, 2)
 
 

@@ -29,6 +29,7 @@ from sojourn.model.physiology import ValueHead
 from sojourn.model.policy import CodeHead, GapHead, gap_log_mass, gap_log_survival
 from sojourn.model.queries import FirstEventHead, ValueQueryHead
 from sojourn.model.recency import LONGEST_S
+from sojourn.model.summary import CodeStatistics
 
 
 class EventLogProb(NamedTuple):
@@ -230,9 +231,16 @@ class Network(nn.Module):
 
     # -- queries ----------------------------------------------------------------------------------------------------
 
-    def first_log_hazard(self, h_QD: Tensor, time_QF: Tensor, code_C: Tensor) -> Tensor:
-        """Log-hazards per hour of codes after queries, shape (Q, bootstrap heads, C, bins)."""
-        hazard: Tensor = self.first_head(h_QD, time_QF, self.events.some_codes(code_C), code_C)
+    def first_log_hazard(self, h_QD: Tensor, time_QF: Tensor, past: CodeStatistics, code_C: Tensor) -> Tensor:
+        """Log-hazards per hour of codes after queries, shape (Q, bootstrap heads, C, bins).
+
+        `past` is what the record of each query holds of every code up to the moment of asking.
+        """
+        known = [h_QD, time_QF.to(h_QD.dtype)]
+        if self.first_head.summary is not None:
+            z = self.events.normalise(past.code[:, None], past.values)
+            known.insert(1, self.first_head.summary(past, z, self.events.codes(), len(h_QD)).to(h_QD.dtype))
+        hazard: Tensor = self.first_head(torch.cat(known, -1), self.events.some_codes(code_C), code_C)
         return hazard
 
     def future_value_density(

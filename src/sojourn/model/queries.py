@@ -20,6 +20,7 @@ from sojourn.model.features import NUM_TIME_FEATURES, delay_features
 from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture
 from sojourn.model.physiology import ValueHead
+from sojourn.model.summary import HistorySummary
 
 _LOG_HAZARD_RANGE = (-25.0, 6.0)
 
@@ -39,8 +40,10 @@ class FirstEventHead(nn.Module):
         self.register_buffer("log_base", log_hazard_VJ.float())
         self.num_heads, self.num_bins, self.d_event = config.num_bootstrap_heads, len(edges), config.d_event
         hidden = 2 * config.d_decoder
+        d_summary = config.d_model if config.use_summary else 0
+        self.summary = HistorySummary(config.d_event, d_summary, config.dropout) if config.use_summary else None
         self.mlp = nn.Sequential(
-            Linear(config.d_model + NUM_TIME_FEATURES, hidden),
+            Linear(config.d_model + d_summary + NUM_TIME_FEATURES, hidden),
             nn.GELU(),
             nn.Dropout(config.dropout),
             Linear(hidden, config.d_decoder),
@@ -53,13 +56,13 @@ class FirstEventHead(nn.Module):
         nn.init.zeros_(self.code_bias.weight)
         nn.init.zeros_(self.code_bias.bias)
 
-    def forward(self, h_QD: Tensor, time_QF: Tensor, embedding_CD: Tensor, code_C: Tensor) -> Tensor:
-        """Log-hazards per hour, shape (Q, B, C, J)."""
-        hidden = self.mlp(torch.cat([h_QD, time_QF.to(h_QD.dtype)], -1))
+    def forward(self, known_QD: Tensor, embedding_CD: Tensor, code_C: Tensor) -> Tensor:
+        """Log-hazards per hour, shape (Q, B, C, J); `known` joins state, summary (where used) and time features."""
+        hidden = self.mlp(known_QD)
         # With few codes, the last layer times the codes is much smaller than the last layer times the queries.
         is_few = len(embedding_CD) <= self.d_event
         logit = (self._codes_first if is_few else self._queries_first)(hidden, embedding_CD.float())
-        with torch.autocast(h_QD.device.type, enabled=False):
+        with torch.autocast(known_QD.device.type, enabled=False):
             logit = logit + self.code_bias(embedding_CD.float()) + self.log_base[code_C]
         return torch.clamp(logit, *_LOG_HAZARD_RANGE)
 

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sojourn.events.ranges import range_min
 from sojourn.events.store import EventStore
 from sojourn.tasks.cohort import ADMISSIONS
 from sojourn.tasks.outcomes import matching_codes
@@ -229,8 +230,8 @@ def _fill(part: Floats, events: _Events, moments: _Moments) -> None:
     for column, start in ((4, first), (7, recent)):
         with np.errstate(invalid="ignore"):
             part[:, column] = (total[after] - total[start]) / np.where(after > start, after - start, np.nan)
-        part[:, column + 1] = _range_min(value, start, after)
-        part[:, column + 2] = -_range_min(-value, start, after)
+        part[:, column + 1] = range_min(value, start, after)
+        part[:, column + 2] = -range_min(-value, start, after)
 
 
 def _hours_since(keys: Ints, moments: _Moments) -> Floats:
@@ -243,20 +244,3 @@ def _hours_since(keys: Ints, moments: _Moments) -> Floats:
 def _at(values: NDArray[Number], place: Ints) -> NDArray[Number]:
     """`values[place]`, anything where there is no such place."""
     return values[np.clip(place, 0, values.size - 1)] if values.size else np.zeros(place.size, dtype=values.dtype)
-
-
-def _range_min(values: Floats, start: Ints, end: Ints) -> Floats:
-    """Minimum of values[start:end] for many ranges, NaN for empty ones; shape [L].
-
-    Level k of a sparse table holds the minima of 2^k neighbours; two of them cover any range of 2^k to 2^(k+1) values.
-    One level at a time is held.
-    """
-    found = np.full(start.size, np.nan, dtype=np.float32)
-    length = end - start
-    level = np.frexp(np.maximum(length, 1).astype(np.float64))[1] - 1
-    table = values
-    for k in range(int(level.max(initial=-1)) + 1):
-        here = np.flatnonzero((level == k) & (length > 0))
-        found[here] = np.minimum(table[start[here]], table[end[here] - (1 << k)])
-        table = np.minimum(table[: -(1 << k)], table[1 << k :]) if table.size > (1 << k) else table
-    return found

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from sojourn.events.splits import splitmix64
+from sojourn.model.summary import CodeStatistics
 from sojourn.training.batches import Layout, PositionMap, Windows, positions
 from sojourn.training.records import Bools, EventTable, Floats, Ints, Records, age_years
+from sojourn.training.statistics import code_statistics
 
 _DAY_S, _HOUR_S = 86400, 3600.0
 
@@ -26,6 +28,8 @@ class FirstTargets(NamedTuple):
     """(Q,) float32, seconds since midnight."""
     age: Tensor
     """(Q,) float32, years."""
+    past: CodeStatistics
+    """What the records hold of each code at the moments of asking."""
     code: Tensor
     """(C,) int64."""
     hours: Tensor
@@ -104,6 +108,7 @@ def first_targets(
         time=torch.from_numpy(asked.astype(np.float64)),
         clock=torch.from_numpy(((records.clock[subject] + asked) % _DAY_S).astype(np.float32)),
         age=torch.from_numpy(age_years(records, subject, asked.astype(np.float64))),
+        past=code_statistics(records, subject, asked),
         code=torch.from_numpy(code_C),
         hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
         is_event=torch.from_numpy(is_event),

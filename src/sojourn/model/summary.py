@@ -1,0 +1,106 @@
+"""What a record's past comes to, code by code: the hand-made table that boosted trees read, as one vector.
+
+    s_q = sum over the codes c seen by question q of   P A_c + (1 + Q A_c) * F f(last, mean, min, max; the same of the
+          last day; counts; time since the last record)
+
+A state of a hundred numbers must choose what to remember of hundreds of codes; this sum holds the level, the extremes
+and the recency of every one of them exactly, however long ago they were recorded. It is invariant to the order of
+codes (Zaheer et al. 2017, Deep Sets), and a code that was never trained has a part in it through its embedding.
+
+Shape letters: N pairs of a question and a code that its record holds, Q questions, D width of the sum, V codes.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sojourn.model.features import bumps, delay_features
+from sojourn.model.linear import Linear
+
+VALUE_STATISTICS = ("last", "mean", "min", "max", "mean_24h", "min_24h", "max_24h")
+NUM_VALUES = len(VALUE_STATISTICS)
+_NUM_BUMPS, _NUM_COUNT, _NUM_DELAY = 9, 6, 8
+_LARGEST_COUNT = 1000.0
+_PAIRS_AT_ONCE = 200_000
+"""Pairs whose features are held at the same time where no gradient is needed."""
+
+
+class CodeStatistics(NamedTuple):
+    """What each question's record holds of each code up to the moment of asking: N pairs, sorted by question."""
+
+    question: Tensor
+    """(N,) int64, never decreases."""
+    code: Tensor
+    """(N,) int64."""
+    values: Tensor
+    """(N, 7) float32 in the code's own unit, as `VALUE_STATISTICS`; NaN: no such value."""
+    counts: Tensor
+    """(N, 2) float32, records of the whole past and of the last 24 h."""
+    delay: Tensor
+    """(N,) float32, seconds since the last record; NaN for a static fact."""
+
+    def to(self, device: torch.device | str) -> "CodeStatistics":
+        """Copy with all tensors on `device`."""
+        return CodeStatistics(*(field.to(device) for field in self))
+
+
+class HistorySummary(nn.Module):
+    """Sums the statistics of all codes of a record into one vector for each question."""
+
+    def __init__(self, d_event: int, d_summary: int, dropout: float) -> None:
+        super().__init__()
+        num_features = NUM_VALUES * (_NUM_BUMPS + 1) + 2 + 2 * _NUM_COUNT + _NUM_DELAY + 1
+        self.feature = Linear(num_features, d_summary)
+        self.code = Linear(d_event, 2 * d_summary)
+        self.norm = nn.RMSNorm(d_summary)
+        self.dropout = dropout
+
+    def forward(self, past: CodeStatistics, z_N7: Tensor, embedding_VD: Tensor, num_questions: int) -> Tensor:
+        """The sums, normalised, shape (Q, D) float32.
+
+        Parameters
+        ----------
+        past : the statistics.
+        z_N7 : their values on the normalised scale of each code.
+        embedding_VD : of all codes.
+        num_questions : Q; a question without a pair has the sum zero.
+        """
+        own = self.code(embedding_VD).float()
+        total = torch.zeros(num_questions, own.shape[1] // 2, device=z_N7.device)
+        size = len(z_N7) if torch.is_grad_enabled() else _PAIRS_AT_ONCE
+        for begin in range(0, len(z_N7), max(size, 1)):
+            part = slice(begin, begin + size)
+            some = CodeStatistics(*(field[part] for field in past))
+            total = total.index_add(0, some.question, self._pairs(some, z_N7[part], own))
+        normal: Tensor = self.norm(total)
+        return normal
+
+    def _pairs(self, past: CodeStatistics, z_N7: Tensor, own_V2D: Tensor) -> Tensor:
+        """What each pair adds, shape (N, D); in training some codes are forgotten, as if nobody had looked."""
+        shift, gate = F.embedding(past.code, own_V2D).chunk(2, -1)
+        pairs: Tensor = shift + (1 + gate) * self.feature(_features(past, z_N7)).float()
+        if self.training and self.dropout:
+            is_kept = torch.rand(len(pairs), 1, device=pairs.device) >= self.dropout
+            pairs = pairs * (is_kept / (1 - self.dropout))
+        return pairs
+
+
+def _features(past: CodeStatistics, z_N7: Tensor) -> Tensor:
+    """Smooth features of the statistics, shape (N, F)."""
+    is_none = torch.isnan(z_N7)
+    plain = torch.nan_to_num(z_N7).clamp(-8, 8)
+    log_count = torch.log1p(past.counts)
+    return torch.cat(
+        [
+            bumps(z_N7, -3.0, 3.0, _NUM_BUMPS).flatten(1),
+            plain,
+            is_none[:, 0:1].float(),
+            is_none[:, 4:5].float(),
+            bumps(log_count, 0.0, math.log1p(_LARGEST_COUNT), _NUM_COUNT).flatten(1),
+            delay_features(past.delay, _NUM_DELAY),
+        ],
+        dim=-1,
+    )
