@@ -172,7 +172,11 @@ def risks(ours: Ours, token_rate: float, patients: int, seconds: float) -> dict[
     def all_asked() -> list[Asked]:
         # Each record once at a time, so that no two patients share a pass.
         parts = (Moments(at.row[i : i + size], at.seconds[i : i + size]) for i in range(0, NUM_PATIENTS, size))
-        return [asked for part in parts for asked in ask(ours.reader, part, context=WINDOW)]
+        return [
+            asked
+            for part in parts
+            for asked in ask(ours.reader, part, context=WINDOW, with_past=network.config.use_summary)
+        ]
 
     one_pass, answers = cpu(lambda: [answer(states(network, asked), asked) for asked in all_asked()], seconds)
     num_answers = sum(risk.shape[0] * risk.shape[2] * risk.shape[3] for risk in answers)

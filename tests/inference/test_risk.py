@@ -84,9 +84,11 @@ def test_random_weights_know_nothing(toy: Toy) -> None:
 
 
 def test_values_are_shuffled_within_their_codes_and_nothing_else_is_touched(toy: Toy) -> None:
-    given = next(ask(toy.reader, toy.at_four, context=32))
+    given = next(ask(toy.reader, toy.at_four, context=32, with_past=True))
     shuffled = shuffle_values(given, seed=0)
     batch, mixed = given.batch, shuffled.batch
+    assert given.past is not None
+    assert shuffled.past is not None
     for code in given.past.code.unique():
         before, after = (x.past.values[given.past.code == code].sort(0).values for x in (given, shuffled))
         torch.testing.assert_close(before, after, rtol=0, atol=0, equal_nan=True)

@@ -32,7 +32,7 @@ def plan(toy_reader: RecordReader) -> list[Step]:
 
 def tensors(sample: Sample) -> list[Tensor]:
     asked = [part for part in (sample.outcomes, sample.any_codes) if part is not None]
-    parts = [sample.batch, *asked, *(part.past for part in asked), sample.values or ()]
+    parts = [sample.batch, *asked, *(part.past for part in asked if part.past), sample.values or ()]
     return [sample.is_policy_scored, *(t for part in parts for t in part if isinstance(t, Tensor))]
 
 

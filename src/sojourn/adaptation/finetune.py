@@ -123,7 +123,13 @@ def finetune(
     )
     if is_finished(new_run, made_by):
         return FinetuneReport(**read_log(new_run)[-1] | {"path": str(new_run), "was_finished": True})
-    how = Ask(base.reader(opened), question_of(base, known), base.config.context, settings.instants_per_batch)
+    how = Ask(
+        base.reader(opened),
+        question_of(base, known),
+        base.config.context,
+        settings.instants_per_batch,
+        with_past=base.config.network().use_summary,
+    )
     teaching, choosing = (
         _split(opened, known, settings) if judges is None else (_labelled(opened, known), _labelled(opened, judges))
     )

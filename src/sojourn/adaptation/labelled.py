@@ -45,6 +45,8 @@ class Ask(NamedTuple):
     question: Question
     context: int
     instants_per_batch: int
+    with_past: bool
+    """Whether the network looks at the statistics of the past."""
 
 
 def tuning_moments(labelled: Labelled, subject_ids: npt.NDArray[np.int64], share: float, seed: int) -> Bools:
@@ -68,7 +70,8 @@ def tuning_moments(labelled: Labelled, subject_ids: npt.NDArray[np.int64], share
 
 def batches(labelled: Labelled, how: Ask) -> Iterator[tuple[Asked, Labelled]]:
     """Moments with their histories, subjects in the order of the store."""
-    for asked in ask(how.reader, labelled.at, context=how.context, instants_per_batch=how.instants_per_batch):
+    size = how.instants_per_batch
+    for asked in ask(how.reader, labelled.at, context=how.context, instants_per_batch=size, with_past=how.with_past):
         yield asked, labelled.take(asked.which)
 
 

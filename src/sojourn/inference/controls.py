@@ -16,8 +16,9 @@ def shuffle_values(asked: Asked, *, seed: int) -> Asked:
     batch, past = asked.batch, asked.past
     from_event = _other_of_same_code(batch.code, generator)
     shuffled = batch._replace(value=batch.value[from_event], previous_value=batch.previous_value[from_event])
-    statistics = past._replace(values=past.values[_other_of_same_code(past.code, generator)])
-    return asked._replace(batch=shuffled, past=statistics)
+    if past is not None:
+        past = past._replace(values=past.values[_other_of_same_code(past.code, generator)])
+    return asked._replace(batch=shuffled, past=past)
 
 
 def _other_of_same_code(code: Tensor, generator: torch.Generator) -> Tensor:

@@ -43,13 +43,14 @@ class Asked(NamedTuple):
     """(n,) float32, seconds since midnight."""
     age: Tensor
     """(n,) float32, years."""
-    past: CodeStatistics
-    """What the records hold of each code at the moments."""
+    past: CodeStatistics | None = None
+    """What the records hold of each code at the moments; None where nobody looks."""
 
     def to(self, device: torch.device | str) -> "Asked":
         """Copy with all tensors on `device`."""
         position, gap, time, clock, age = (field.to(device) for field in self[2:7])
-        return Asked(self.which, self.batch.to(device), position, gap, time, clock, age, self.past.to(device))
+        past = None if self.past is None else self.past.to(device)
+        return Asked(self.which, self.batch.to(device), position, gap, time, clock, age, past)
 
 
 def moments(store: EventStore, subject_id: Ints, prediction_time: np.ndarray) -> Moments:
@@ -67,11 +68,13 @@ def moments(store: EventStore, subject_id: Ints, prediction_time: np.ndarray) ->
     return Moments(row, np.floor_divide(microseconds, 1_000_000))
 
 
-def ask(reader: RecordReader, asked: Moments, *, context: int, instants_per_batch: int = 8192) -> Iterator[Asked]:
+def ask(
+    reader: RecordReader, asked: Moments, *, context: int, instants_per_batch: int = 8192, with_past: bool = False
+) -> Iterator[Asked]:
     """Batches of windows that hold the histories of all moments, each moment once.
 
     A record longer than `context` is read in windows that overlap by half, so that every state has seen at least
-    half of the context.
+    half of the context. `with_past` adds the statistics of the codes, which a network with a summary looks at.
     """
     rows, inverse = np.unique(asked.row, return_inverse=True)
     size = np.minimum(reader.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows], 4 * context) + 1
@@ -82,10 +85,12 @@ def ask(reader: RecordReader, asked: Moments, *, context: int, instants_per_batc
         chosen = np.flatnonzero(group == g)
         index = order[start[chosen[0]] : start[chosen[-1] + 1]]
         records = reader.read(rows[chosen])
-        yield from _windows(records, inverse[index] - chosen[0], asked.seconds[index], index, context)
+        subject, seconds = inverse[index] - chosen[0], asked.seconds[index]
+        past = code_statistics(records, subject, seconds) if with_past else None
+        yield _windows(records, subject, seconds, index, context)._replace(past=past)
 
 
-def _windows(records: Records, subject: Ints, seconds: Ints, index: Ints, context: int) -> Iterator[Asked]:
+def _windows(records: Records, subject: Ints, seconds: Ints, index: Ints, context: int) -> Asked:
     key = (records.instant_subject << 34) + records.instant_time
     instant = np.searchsorted(key, (subject << 34) + seconds, side="right") - 1
     first = records.subject_start[subject]
@@ -102,7 +107,7 @@ def _windows(records: Records, subject: Ints, seconds: Ints, index: Ints, contex
     end = np.clip(subject_first + furthest + 1, start, subject_last)
     windows = Windows(owner, start, end)
     layout = pack(windows)
-    yield _locate(records, windows, layout, Moments(subject, seconds), index, which, place - begin[which])
+    return _locate(records, windows, layout, Moments(subject, seconds), index, which, place - begin[which])
 
 
 def _locate(
@@ -120,7 +125,6 @@ def _locate(
         time=torch.from_numpy(np.maximum(at.seconds, 0).astype(np.float64)),
         clock=torch.from_numpy(((records.clock[at.row] + at.seconds) % _DAY_S).astype(np.float32)),
         age=torch.from_numpy(age),
-        past=code_statistics(records, at.row, at.seconds),
     )
 
 

@@ -79,7 +79,7 @@ def risk_by_head(
     bar : advanced by the number of answered moments.
     """
     out = np.full((len(moments.row), network.config.num_bootstrap_heads), np.nan)
-    for asked in ask(reader, moments, context=context):
+    for asked in ask(reader, moments, context=context, with_past=network.config.use_summary):
         if change is not None:
             asked = change(asked)
         out[asked.which] = _heads(network, asked, question)

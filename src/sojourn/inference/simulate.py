@@ -145,7 +145,7 @@ def _risks(
 ) -> list[dict[str, Any]]:
     """Incidence of every outcome over the horizon, asked and counted."""
     grid = np.linspace(0.0, horizon_hours, _NUM_GRID)
-    (asked,) = ask(reader, at, context=run.config.context)
+    (asked,) = ask(reader, at, context=run.config.context, with_past=network.config.use_summary)
     risks = []
     for outcome in run.outcomes:
         log_hazard = hazards(network, asked, [run.vocabulary.index[outcome]])

@@ -231,16 +231,19 @@ class Network(nn.Module):
 
     # -- queries ----------------------------------------------------------------------------------------------------
 
-    def first_log_hazard(self, h_QD: Tensor, time_QF: Tensor, past: CodeStatistics, code_C: Tensor) -> Tensor:
+    def first_log_hazard(self, h_QD: Tensor, time_QF: Tensor, past: CodeStatistics | None, code_C: Tensor) -> Tensor:
         """Log-hazards per hour of codes after queries, shape (Q, bootstrap heads, C, bins).
 
-        `past` is what the record of each query holds of every code up to the moment of asking.
+        `past` is what the record of each query holds of every code up to the moment of asking; a network without
+        `use_summary` does not look at it.
         """
-        known = [h_QD, time_QF.to(h_QD.dtype)]
+        known = [h_QD]
         if self.first_head.summary is not None:
+            assert past is not None, "a network with a summary is asked with the statistics of the past"
             z = self.events.normalise(past.code[:, None], past.values)
-            known.insert(1, self.first_head.summary(past, z, self.events.codes(), len(h_QD)).to(h_QD.dtype))
-        hazard: Tensor = self.first_head(torch.cat(known, -1), self.events.some_codes(code_C), code_C)
+            known.append(self.first_head.summary(past, z, self.events.codes(), len(h_QD)))
+        known_QD = torch.cat([part.to(h_QD.dtype) for part in (*known, time_QF)], -1)
+        hazard: Tensor = self.first_head(known_QD, self.events.some_codes(code_C), code_C)
         return hazard
 
     def future_value_density(

@@ -22,6 +22,7 @@ from sojourn.model.linear import Linear
 
 VALUE_STATISTICS = ("last", "mean", "min", "max", "mean_24h", "min_24h", "max_24h")
 NUM_VALUES = len(VALUE_STATISTICS)
+_FIRST_RECENT = VALUE_STATISTICS.index("mean_24h")
 _NUM_BUMPS, _NUM_COUNT, _NUM_DELAY = 9, 6, 8
 _LARGEST_COUNT = 1000.0
 _PAIRS_AT_ONCE = 200_000
@@ -98,7 +99,7 @@ def _features(past: CodeStatistics, z_N7: Tensor) -> Tensor:
             bumps(z_N7, -3.0, 3.0, _NUM_BUMPS).flatten(1),
             plain,
             is_none[:, 0:1].float(),
-            is_none[:, 4:5].float(),
+            is_none[:, _FIRST_RECENT : _FIRST_RECENT + 1].float(),
             bumps(log_count, 0.0, math.log1p(_LARGEST_COUNT), _NUM_COUNT).flatten(1),
             delay_features(past.delay, _NUM_DELAY),
         ],

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sojourn.events.ranges import range_min
+from sojourn.events.ranges import value_statistics
 from sojourn.events.store import EventStore
 from sojourn.tasks.cohort import ADMISSIONS
 from sojourn.tasks.outcomes import matching_codes
@@ -220,18 +220,7 @@ def _fill(part: Floats, events: _Events, moments: _Moments) -> None:
     part[:, 2] = _hours_since(events.key, moments)
     if part.shape[1] == len(_EVENT_FEATURES):
         return
-    has_value = ~np.isnan(events.value)
-    # Places among all events to places among those with a value.
-    rank = np.concatenate(([0], np.cumsum(has_value)))
-    value = events.value[has_value]
-    first, recent, after = rank[first], rank[recent], rank[after]
-    part[:, 3] = np.where(after > first, _at(value, after - 1), np.nan)
-    total = np.concatenate(([0.0], np.cumsum(value, dtype=np.float64)))
-    for column, start in ((4, first), (7, recent)):
-        with np.errstate(invalid="ignore"):
-            part[:, column] = (total[after] - total[start]) / np.where(after > start, after - start, np.nan)
-        part[:, column + 1] = range_min(value, start, after)
-        part[:, column + 2] = -range_min(-value, start, after)
+    part[:, len(_EVENT_FEATURES) :] = value_statistics(events.value, first, recent, after)
 
 
 def _hours_since(keys: Ints, moments: _Moments) -> Floats:

@@ -33,7 +33,8 @@ class Sampler:
         self.reader, self.config, self.outcomes = reader, config, outcomes
         self._any_weight = any_weight / max(any_weight.sum(), 1e-12)
         self._num_any = min(config.num_any_codes, int((any_weight > 0).sum()))
-        self._num_heads = config.network().num_bootstrap_heads
+        network = config.network()
+        self._num_heads, self._with_past = network.num_bootstrap_heads, network.use_summary
         self.is_target: Bools = reader.vocabulary.table["target_only"].to_numpy()
 
     def sample(self, step: Step, number: int, *, is_training: bool) -> Sample:
@@ -64,6 +65,7 @@ class Sampler:
                 rng=rng,
                 num_heads=self._num_heads,
                 max_queries=step.own(max_queries),
+                with_past=self._with_past,
             )
 
         outcomes = ask(self.outcomes, config.num_outcome_queries)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sojourn.events.ranges import range_min
+from sojourn.events.ranges import value_statistics
 from sojourn.model.summary import NUM_VALUES, CodeStatistics
 from sojourn.training.records import Floats, Ints, Records
 
@@ -75,27 +75,7 @@ def _timed(records: Records, subject_Q: Ints, seconds_Q: Ints) -> _Pairs:
     return _Pairs(
         question,
         events.code[begin],
-        _value_statistics(events.value, begin, recent, end),
+        value_statistics(events.value, begin, recent, end),
         np.stack([end - begin, end - recent], -1).astype(np.float32),
         (asked - events.seconds[end - 1]).astype(np.float32),
     )
-
-
-def _value_statistics(value: Floats, begin: Ints, recent: Ints, end: Ints) -> Floats:
-    """Last, mean, min and max of ranges of values, then mean, min and max of their recent parts, shape (N, 7)."""
-    has_value = ~np.isnan(value)
-    # Places among all events to places among those with a value.
-    rank = np.concatenate(([0], np.cumsum(has_value)))
-    value = value[has_value]
-    begin, recent, end = rank[begin], rank[recent], rank[end]
-    out = np.full((len(begin), NUM_VALUES), np.nan, np.float32)
-    if not len(value):
-        return out
-    out[:, 0] = np.where(end > begin, value[np.maximum(end - 1, 0)], np.nan)
-    total = np.concatenate(([0.0], np.cumsum(value, dtype=np.float64)))
-    for column, start in ((1, begin), (4, recent)):
-        count = end - start
-        out[:, column] = (total[end] - total[start]) / np.where(count > 0, count, np.nan)
-        out[:, column + 1] = range_min(value, start, end)
-        out[:, column + 2] = -range_min(-value, start, end)
-    return out

@@ -28,8 +28,8 @@ class FirstTargets(NamedTuple):
     """(Q,) float32, seconds since midnight."""
     age: Tensor
     """(Q,) float32, years."""
-    past: CodeStatistics
-    """What the records hold of each code at the moments of asking."""
+    past: CodeStatistics | None
+    """What the records hold of each code at the moments of asking; None where the network does not look."""
     code: Tensor
     """(C,) int64."""
     hours: Tensor
@@ -81,6 +81,7 @@ def first_targets(
     rng: np.random.Generator,
     num_heads: int,
     max_queries: int,
+    with_past: bool = False,
 ) -> FirstTargets:
     """Ask at instants drawn at random: half of the time at once, else at a random moment before the next instant.
 
@@ -108,7 +109,7 @@ def first_targets(
         time=torch.from_numpy(asked.astype(np.float64)),
         clock=torch.from_numpy(((records.clock[subject] + asked) % _DAY_S).astype(np.float32)),
         age=torch.from_numpy(age_years(records, subject, asked.astype(np.float64))),
-        past=code_statistics(records, subject, asked),
+        past=code_statistics(records, subject, asked) if with_past else None,
         code=torch.from_numpy(code_C),
         hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
         is_event=torch.from_numpy(is_event),
