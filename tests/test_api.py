@@ -4,12 +4,16 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import sojourn as sj
 from sojourn import errors
+from sojourn.paths import takes_strings
+from sojourn.sources.simulator import default_config, write_config
 
 HEAVY = ("torch", "polars", "pyarrow", "lightning_fabric", "matplotlib", "sklearn", "lightgbm", "pydantic", "typer")
 
@@ -40,6 +44,29 @@ def test_names_of_functions_stay_functions_when_rooms_of_that_name_are_imported(
     for name in ("report", "demo", "inspect"):
         import_module(f"sojourn.{name}" if name != "inspect" else "sojourn.events.inspect")
         assert callable(getattr(sj, name))
+
+
+def test_strings_are_paths_where_paths_are_asked_for(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw.yaml", tmp_path / "meds"
+    network = default_config(num_sites=1, stays_per_site=3, seed=0)
+    write_config(network.model_copy(update={"truth": network.truth.model_copy(update={"risks": False})}), raw)
+    sj.ingest("simulator", str(raw), str(out))
+    assert (out / "data").exists()
+    sj.build(str(tmp_path / "store"), [str(out)])
+    sj.build(str(tmp_path / "same"), str(out))
+    stores = [sj.EventStore.open(str(tmp_path / name)) for name in ("store", "same")]
+    assert len(stores[0]) == len(stores[1]) == 3
+    with pytest.raises(errors.RunError, match="must be a run"):
+        sj.Run(str(tmp_path))
+    assert inspect.signature(sj.build) == inspect.signature(import_module("sojourn.pipeline").build)
+
+
+def test_what_may_be_a_string_stays_one(tmp_path: Path) -> None:
+    def both(place: str | Path, several: Sequence[Path], maybe: Path | None = None) -> tuple[object, ...]:
+        return place, several, maybe
+
+    assert takes_strings(both)("a", tmp_path, "b") == ("a", [tmp_path], Path("b"))
+    assert takes_strings(both)("a", ["c", tmp_path]) == ("a", [Path("c"), tmp_path], None)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -1,7 +1,7 @@
 """Foundation models of clinical event streams that hold up at the next hospital.
 
-The functions here are the commands: each takes paths and returns a record of what it did. They are imported when
-they are first used, so that ``import sojourn`` costs nothing.
+The functions here are the commands: each takes paths, as `pathlib.Path` or as strings, and returns a record of what it
+did. They are imported when they are first used, so that ``import sojourn`` costs nothing.
 
 Examples
 --------
@@ -11,6 +11,7 @@ Examples
 """
 
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def __getattr__(name: str) -> Any:
     if name == "TASKS":
         return tuple(import_module("sojourn.tasks.definitions").list_tasks())
     if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+        member = getattr(import_module(_PLACES[name]), name)
+        return import_module("sojourn.paths").takes_strings(member) if isinstance(member, FunctionType) else member
     msg = f"module 'sojourn' has no attribute {name!r}"
     raise AttributeError(msg)
 

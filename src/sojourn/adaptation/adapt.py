@@ -1,4 +1,4 @@
-"""Adapting to a hospital by its unlabelled records: its site vector alone, or pre-training that goes on there."""
+"""Adapting to a hospital by its unlabelled records: its site vector, its habit of looking, or every weight."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sojourn.adaptation.config import PAGE, AdaptConfig
 from sojourn.adaptation.descent import Objective, descend
 from sojourn.adaptation.identity import run_identity, store_identity
+from sojourn.adaptation.level import fit_levels
 from sojourn.adaptation.newrun import CHECKPOINTS, is_finished, lineage, read_log, unfinished_run, write_run
 from sojourn.adaptation.unlabelled import UnlabelledReader
 from sojourn.errors import ConfigError
@@ -46,10 +47,12 @@ class AdaptReport:
     num_tuning_subjects: int
     best_epoch: int
     """0: no epoch was better than the start."""
-    nats_before: float
+    nats_before: float | None
     """Tuning loss per event of the site as an unknown one: of gaps and codes for `site`, of everything for `all`."""
-    nats: float
+    nats: float | None
     """The same, of the weights that were kept."""
+    levels: dict[str, float]
+    """Factors of the hazards of outcomes, by their codes, for `looking`."""
     seconds: float
     was_finished: bool
     """Whether there was nothing left to do."""
@@ -61,8 +64,11 @@ def adapt(
     """Fit a run to a hospital by its records, which need no labels.
 
     With `what="site"`, a vector for the hospital is fitted, which says when it records and what (the policy), and no
-    other weight changes. With `what="all"`, pre-training goes on at a low rate with every weight. The new run knows
-    the site by its name. A tenth of the subjects chooses the epoch, the start among them.
+    other weight changes. With `what="all"`, pre-training goes on at a low rate with every weight. With
+    `what="looking"`, nothing is trained: the hazards of outcomes that show in a measured value only are multiplied by
+    how much more often the hospital measures than the known ones do (`sojourn.training.looking`). The new run knows
+    the site by its name. A tenth of the subjects chooses the epoch, the start among them; `looking` has no epochs and
+    reads all.
 
     Parameters
     ----------
@@ -78,12 +84,13 @@ def adapt(
     ConfigError
         If the store has too few subjects of the site, or the run's network sees no site and `what` is "site".
     RunError
-        If `new_run` holds something else.
+        If `new_run` holds something else, or `what` is "looking" and the run does not say how often others look.
 
     Notes
     -----
     Risks that are asked (`predict --method query`) do not depend on the site vector: it changes likelihoods and
-    simulated futures. `what="all"` changes everything. Outcomes (target-only events) are not used, nor what is known
+    simulated futures. `what="looking"` changes the level of some risks and leaves their order. `what="all"` changes
+    everything. Outcomes (target-only events) are not used, nor what is known
     only through them, unless `outcomes` is set.
     """
     settings, began = settings_of(AdaptConfig, config, page=PAGE), time.monotonic()
@@ -108,32 +115,40 @@ def adapt(
     network, sites = with_site(base, site)
     kind = RecordReader if settings.outcomes else UnlabelledReader
     reader = kind(opened, base.vocabulary, sites)
-    make = _site_objective if settings.what == "site" else _whole_objective
     with unfinished_run(new_run, made_by) as folder:
-        objective = make(network, reader, base, (rows, tuning_rows), sites.index(site) + 1, settings)
-        with progress_bar(f"adapting to {site}", settings.num_epochs) as bar:
-            course = descend(
-                network,
-                objective,
-                settings,
-                rate=settings.rate,
-                epochs=settings.num_epochs,
-                folder=folder / CHECKPOINTS,
-                bar=bar,
-            )
+        scores, best, levels = [], 0, {}
+        if settings.what == "looking":
+            everyone = np.sort(np.concatenate([rows, tuning_rows]))
+            rows, tuning_rows = everyone, everyone[:0]
+            levels = fit_levels(network, base, reader, everyone, settings.level_prior)
+        else:
+            make = _site_objective if settings.what == "site" else _whole_objective
+            objective = make(network, reader, base, (rows, tuning_rows), sites.index(site) + 1, settings)
+            with progress_bar(f"adapting to {site}", settings.num_epochs) as bar:
+                course = descend(
+                    network,
+                    objective,
+                    settings,
+                    rate=settings.rate,
+                    epochs=settings.num_epochs,
+                    folder=folder / CHECKPOINTS,
+                    bar=bar,
+                )
+            scores, best = course.scores, course.best_epoch
         report = AdaptReport(
             path=str(new_run),
             site=site,
             what=settings.what,
             num_subjects=len(rows),
             num_tuning_subjects=len(tuning_rows),
-            best_epoch=course.best_epoch,
-            nats_before=course.scores[0],
-            nats=course.scores[course.best_epoch],
+            best_epoch=best,
+            nats_before=scores[0] if scores else None,
+            nats=scores[best] if scores else None,
+            levels=levels,
             seconds=time.monotonic() - began,
             was_finished=False,
         )
-        epochs = [{"epoch": epoch, "tuning_nats_per_event": score} for epoch, score in enumerate(course.scores)]
+        epochs = [{"epoch": epoch, "tuning_nats_per_event": score} for epoch, score in enumerate(scores)]
         content = {name: getattr(report, name) for name in AdaptReport.__dataclass_fields__}
         write_run(folder, base, network, made_by=made_by, sites=sites, log=[*epochs, content])
     return report

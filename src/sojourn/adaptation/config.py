@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 FINETUNE_RATES = {"full": 1e-4, "lora": 5e-4, "head": 3e-4}
-ADAPT_RATES = {"site": 2e-2, "all": 3e-4}
-ADAPT_EPOCHS = {"site": 5, "all": 1}
+ADAPT_RATES = {"site": 2e-2, "all": 3e-4, "looking": 0.0}
+ADAPT_EPOCHS = {"site": 5, "all": 1, "looking": 0}
 PAGE = "docs/adaptation.md"
 """Where these settings are explained."""
 
@@ -64,14 +64,16 @@ class AdaptConfig(DescentConfig):
     0.0003
     """
 
-    what: Literal["site", "all"] = "site"
-    """The site's vector alone, or every weight."""
+    what: Literal["site", "all", "looking"] = "site"
+    """The site's vector alone, every weight, or the level of outcomes that depend on how often somebody looks."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the site's records; by default 5 for the few numbers of a vector, 1 for every weight."""
     outcomes: bool = False
     """Whether the site's target-only events (OUTCOME//...) may be learnt from; an unlabelled hospital has none."""
     max_subjects: Annotated[int, Field(ge=2)] | None = None
     """Subjects that are read at most, chosen by a hash of their ids."""
+    level_prior: Annotated[float, Field(ge=0)] = 0.5
+    """Standard deviation, on the log-hazard scale, by which hospitals are expected to differ in how often they look."""
 
     @property
     def rate(self) -> float:

@@ -71,7 +71,9 @@ def adapt(
     store: Annotated[Path, typer.Argument(help="Event store with the hospital's records.")],
     new_run: _NewRun,
     site: Annotated[str, typer.Option(help="Name of the hospital in the store.")],
-    what: Annotated[str, typer.Option(help="site: its vector alone. all: every weight, at a low rate.")] = "site",
+    what: Annotated[
+        str, typer.Option(help="site: its vector alone. all: every weight, at a low rate. looking: levels.")
+    ] = "site",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the records; 5 for site, 1 for all.")] = None,
     outcomes: Annotated[
         bool, typer.Option("--outcomes/--no-outcomes", help="Whether the site's OUTCOME// events may be learnt from.")
@@ -83,16 +85,19 @@ def adapt(
 ) -> None:
     """Fit a run to a hospital by its records, which need no labels.
 
-    Example: [dim]sojourn adapt runs/five stores/sixth runs/six --site rowan[/]
+    looking: risks of what shows in a measured value (a lactate above 4) rise or fall with how often the hospital looks.
+
+    Example: [dim]sojourn adapt runs/five stores/sixth runs/six --site rowan --what looking[/]
     """
-    one_of("--what", what, ("site", "all"))
+    one_of("--what", what, ("site", "all", "looking"))
     from sojourn.adaptation.adapt import adapt as fit
 
     asked = {"what": what, "epochs": epochs, "outcomes": outcomes, "max_subjects": max_subjects}
     config = _given(asked | {"learning_rate": learning_rate, "seed": seed})
     report = fit(run, store, new_run, site=site, config=config)
     _say_finished(report, new_run)
-    print_record(report, as_json)
+    levels = [{"outcome": name, "hazard x": round(factor, 3)} for name, factor in report.levels.items()]
+    print_record(report, as_json, table=levels)
 
 
 def extend(

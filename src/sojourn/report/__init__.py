@@ -13,9 +13,10 @@ class _Room(ModuleType):
     """
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
+        from sojourn.paths import takes_strings
         from sojourn.report.html import report
 
-        return report(*args, **settings)
+        return takes_strings(report)(*args, **settings)
 
 
 sys.modules[__name__].__class__ = _Room

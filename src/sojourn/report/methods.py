@@ -29,6 +29,7 @@ _LOOKS = (
     ("oracle", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("simulat", Look("ours", "Sojourn, simulated", "ours", "ring")),
     ("query", Look("ours", "Sojourn, zero-shot", "ours", "circle")),
+    ("looking", Look("ours", "Sojourn, level from unlabelled stays", "ours", "ring")),
     ("sojourn", Look("ours", "Sojourn", "ours", "circle")),
     ("lightgbm", Look("baseline", "LightGBM", "rival", "square")),
     ("logistic", Look("baseline", "Logistic regression", "third", "triangle")),
@@ -47,6 +48,8 @@ def look(method: str) -> Look:
     'LightGBM (local 500)'
     >>> look("query").kind, look("something").kind
     ('ours', 'other')
+    >>> look("sojourn-looking").label
+    'Sojourn, level from unlabelled stays'
     """
     name = method.lower()
     for pattern, found in _LOOKS:

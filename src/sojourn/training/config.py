@@ -59,6 +59,8 @@ class PretrainConfig(BaseModel):
     held_out_sites: tuple[str, ...] = ()
     """Sites whose subjects are used neither for training nor for tuning."""
     train_splits: tuple[str, ...] = ("train",)
+    train_subjects: Annotated[int, Field(gt=0)] | None = None
+    """Subjects that are learnt from at most, evenly spread over the store; all by default."""
     tuning_split: str | None = "tuning"
     """Split whose loss chooses the weights; null: a tenth of the training subjects, by a hash of their ids."""
     min_count: Annotated[int, Field(ge=1)] = 20

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ from sojourn.events.store import EventStore
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.training.config import read_config
 from sojourn.training.fits import density_fits
+from sojourn.training.looking import looking, watched
 from sojourn.training.records import Ints
 from sojourn.training.run import LINEAGE, METRICS, SETTINGS, VOCABULARY, Run, read_settings, resolved, save_settings
-from sojourn.training.selection import Selection
+from sojourn.training.selection import Selection, evenly
 
 FITS = "artifacts/fits.json"
+LOOKING = "artifacts/looking.json"
+"""How often the known hospitals measure what outcomes wait for, as `sojourn.training.looking` has it."""
 _FREE_ON_RESUME = frozenset({"epochs", "max_steps", "patience", "accelerator"})
 _FIT_SUBJECTS = 300
+_LOOKING_SUBJECTS = 500
 
 
 def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:
@@ -67,7 +72,12 @@ def describe(run: Path, store: EventStore, tuning_rows: Ints) -> None:
     recorded = coverage(store.path).with_columns(pl.col("rate", "median").round_sig_figs(3)).to_dict(as_series=False)
     content = {"datasets": datasets, "store": manifest, "coverage": recorded}
     write_json(run / "artifacts" / "data.json", content)
-    write_json(run / FITS, density_fits(Run(run), store, tuning_rows[:_FIT_SUBJECTS]))
+    trained = Run(run)
+    asked = watched(trained.vocabulary, trained.outcomes, store)
+    rows, context = evenly(tuning_rows, _LOOKING_SUBJECTS), trained.config.context
+    found = looking(trained.network(), trained.reader(store), rows, asked, context=context)
+    write_json(run / LOOKING, {name: asdict(told) for name, told in found.items()})
+    write_json(run / FITS, density_fits(trained, store, tuning_rows[:_FIT_SUBJECTS]))
 
 
 def log(run: Path, line: dict[str, Any]) -> None:

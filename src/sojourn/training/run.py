@@ -90,8 +90,8 @@ class Run:
         If the folder is not a run, holds no trained weights yet, or has damaged settings or weights.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         for name in (SETTINGS, WEIGHTS, VOCABULARY):
             if not (path / name).exists():
                 msg = f"{path} must be a run with trained weights; {name} is missing. Run `sojourn pretrain` first."

@@ -40,7 +40,7 @@ class Selection:
         self.store, self.config = store, config
         self._check_sites()
         self.train_rows, tuning_rows = split_rows(store, config)
-        self.tuning_rows = _evenly(tuning_rows, config.tuning_subjects)
+        self.tuning_rows = evenly(tuning_rows, config.tuning_subjects)
         if not len(self.train_rows) or not len(self.tuning_rows):
             msg = (
                 f"store must hold training and tuning subjects; got {len(self.train_rows)} and "
@@ -123,15 +123,17 @@ def split_rows(store: EventStore, config: PretrainConfig) -> tuple[Ints, Ints]:
 
     rows = of(*config.train_splits)
     if config.tuning_split is not None:
-        return rows, of(config.tuning_split)
+        return evenly(rows, config.train_subjects), of(config.tuning_split)
     ids = store.subjects["subject_id"].to_numpy()[rows]
     is_tuning = assign_splits(ids, seed=_TUNING_SEED, fractions=(0.9, 0.1, 0.0)) == "tuning"
-    return rows[~is_tuning], rows[is_tuning]
+    return evenly(rows[~is_tuning], config.train_subjects), rows[is_tuning]
 
 
-def _evenly(rows: Ints, count: int) -> Ints:
+def evenly(rows: Ints, count: int | None) -> Ints:
     """At most `count` of the rows, evenly spread, so that every data set and site of a store has its share."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))] if len(rows) > count else rows
+    if count is None or len(rows) <= count:
+        return rows
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
 
 
 def _fingerprint(store: EventStore) -> str:

@@ -1,0 +1,166 @@
+"""How often a hospital looks: the measuring that an outcome waits for, as recorded and as expected.
+
+A high lactate is recorded where somebody measures lactate. Of two hospitals with equal patients, the one that measures
+twice as often records nearly twice as many. Over moments i of a hospital's records, with r_i the risk of the outcome
+within a day, m_i the probability that any of its codes is measured within that day, both by the model as for an unknown
+hospital, and y_i whether one was:
+
+    R = (sum of r_i y_i) / (sum of r_i m_i),    var log R = sum over subjects s of (r_s y_s / A - r_s m_s / B)²
+
+A and B being numerator and denominator (delta method, subjects independent). Weighted by the risk, R tells how often
+those are looked at in whom something would be found. No value that was found, and no outcome, has a part in it beyond
+saying who is not at risk of a first event: those in whom it was found in the day before.
+
+Shape letters: Q moments, C codes, S subjects, P pairs of a moment and a code that its record holds.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
+from sojourn.model import Network
+from sojourn.model.features import time_features
+from sojourn.model.summary import VALUE_STATISTICS, CodeStatistics
+from sojourn.tasks.outcomes import ValueOutcome, matching_codes, outcomes
+from sojourn.tasks.own_outcomes import kept_outcomes
+from sojourn.training.batches import collate, pack
+from sojourn.training.plan import cut, epoch_steps
+from sojourn.training.records import Bools, Floats, Ints, RecordReader
+from sojourn.training.targets import FirstTargets, first_targets
+
+HORIZON_HOURS = 24.0
+MIN_SUBJECTS = 10
+"""Measured subjects below which nothing is said of an outcome."""
+_QUERIES, _INSTANTS = 512, 2048
+_LARGEST, _SMALLEST = VALUE_STATISTICS.index("max_24h"), VALUE_STATISTICS.index("min_24h")
+
+
+class Watched(NamedTuple):
+    """An outcome that shows in a measured value only."""
+
+    outcome: int
+    """Code of the outcome in the model's vocabulary."""
+    codes: tuple[int, ...]
+    """Codes whose values show it."""
+    definition: ValueOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """Measuring that was seen, over what was expected of an unknown hospital."""
+
+    ratio: float
+    variance: float
+    """Of the ratio's logarithm."""
+    num_subjects: int
+    """Subjects who were measured."""
+
+
+def watched(vocabulary: ModelVocabulary, asked: Sequence[str], store: EventStore) -> list[Watched]:
+    """Outcomes among those that a run asks for (codes) whose measuring can be seen: a value crosses a threshold."""
+    known = vocabulary.table["code"].to_list()
+    found = []
+    for definition in (outcomes() | kept_outcomes(store.path)).values():
+        if isinstance(definition, ValueOutcome) and definition.code in asked:
+            codes = tuple(vocabulary.index[code] for code in matching_codes(known, definition.codes))
+            found += [Watched(vocabulary.index[definition.code], codes, definition)] if codes else []
+    return found
+
+
+@torch.inference_mode()
+def looking(
+    network: Network, reader: RecordReader, rows: Ints, asked: Sequence[Watched], *, context: int
+) -> dict[str, Looking]:
+    """Observed over expected measuring of each outcome at random moments of some subjects, by the outcome's code.
+
+    Parameters
+    ----------
+    network : in evaluation mode.
+    reader : of the store that holds the subjects; it may hide the outcomes.
+    rows : S subjects of the store.
+    asked : as `watched` finds them. Outcomes for which fewer than `MIN_SUBJECTS` were measured are left out.
+    context : instants that the network sees at once.
+    """
+    sums = np.zeros((2, len(asked), len(rows)))
+    place = np.zeros(len(reader.store), dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    num_instants = reader.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows]
+    plan = epoch_steps(rows, num_instants, context=context, instants_per_batch=_INSTANTS, seed=0, epoch=0)
+    codes = np.unique([code for one in asked for code in (one.outcome, *one.codes)]).astype(np.int64)
+    column = {int(code): i for i, code in enumerate(codes)}
+    is_target = reader.vocabulary.table["target_only"].to_numpy()[codes]
+    for number, step in enumerate(plan if asked else ()):
+        records = reader.read(step.rows)
+        windows = cut(records, step, context)
+        layout = pack(windows)
+        targets = first_targets(
+            records,
+            windows,
+            layout,
+            codes,
+            is_target_C=is_target,
+            rng=np.random.default_rng([0, number]),
+            num_heads=network.config.num_bootstrap_heads,
+            max_queries=_QUERIES,
+            with_past=True,
+        )
+        batch = collate(records, windows, layout)
+        window = batch.segment.flatten()[targets.position].numpy()
+        subject = place[step.rows[windows.subject[window]]]
+        hazard = _cumulative(network, network.states(batch).flatten(0, 1), targets)
+        for i, one in enumerate(asked):
+            terms = _terms(one, hazard, targets, column)
+            sums[:, i] += [np.bincount(subject, term, len(rows)) for term in terms]
+    names = reader.vocabulary.table["code"]
+    found = {names[one.outcome]: _ratio(*sums[:, i]) for i, one in enumerate(asked)}
+    return {name: told for name, told in found.items() if told.num_subjects >= MIN_SUBJECTS}
+
+
+def _cumulative(network: Network, h_KD: torch.Tensor, targets: FirstTargets) -> Floats:
+    """Cumulative hazards of all codes over the horizon, mean over the heads, shape (Q, C)."""
+    time = time_features(targets.gap, targets.time, targets.clock, targets.age)
+    log_hazard = network.first_log_hazard(h_KD[targets.position], time, targets.past, targets.code)
+    hours = torch.full(log_hazard.shape[:-1], HORIZON_HOURS)
+    return network.first_head.cumulative(log_hazard, hours).mean(1).numpy()
+
+
+def _terms(one: Watched, hazard_QC: Floats, targets: FirstTargets, column: Mapping[int, int]) -> tuple[Floats, Floats]:
+    """Risk times whether measured, and risk times the probability of it, (Q,) each; 0 where nothing can be said."""
+    measured = [column[code] for code in one.codes]
+    is_in_time = (targets.is_event & (targets.hours <= HORIZON_HOURS)).numpy()[:, measured].any(1)
+    is_known = is_in_time | (targets.hours >= HORIZON_HOURS).numpy()[:, measured].all(1)
+    assert targets.past is not None
+    is_asked = is_known & ~_crossed(one, targets.past, len(targets.position))
+    risk = -np.expm1(-hazard_QC[:, column[one.outcome]]) * is_asked
+    return risk * is_in_time, risk * -np.expm1(-hazard_QC[:, measured].sum(1))
+
+
+def _crossed(one: Watched, past: CodeStatistics, num_moments: int) -> Bools:
+    """Whether a value of the last day was on the outcome's side of the threshold, (Q,)."""
+    is_code = np.isin(past.code.numpy(), one.codes)
+    largest, smallest = past.values[:, _LARGEST].numpy()[is_code], past.values[:, _SMALLEST].numpy()[is_code]
+    above, at_least, below, at_most = one.definition.limits()
+    infinity = math.inf
+    is_crossed = (largest > _or(above, infinity)) | (largest >= _or(at_least, infinity))
+    is_crossed |= (smallest < _or(below, -infinity)) | (smallest <= _or(at_most, -infinity))
+    crossed: Bools = np.bincount(past.question.numpy()[is_code], is_crossed, num_moments) > 0
+    return crossed
+
+
+def _or(limit: float | None, otherwise: float) -> float:
+    return otherwise if limit is None else limit
+
+
+def _ratio(observed_S: Floats, expected_S: Floats) -> Looking:
+    observed, expected = observed_S.sum(), expected_S.sum()
+    num_measured = int((observed_S > 0).sum())
+    if not num_measured:
+        return Looking(0.0, math.inf, 0)
+    spread = observed_S / observed - expected_S / expected
+    return Looking(float(observed / expected), float((spread**2).sum()), num_measured)
