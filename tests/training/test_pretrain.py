@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(
 def test_a_run_holds_everything_and_no_pickle(short_run: Path) -> None:
     names = {path.relative_to(short_run).as_posix() for path in short_run.rglob("*") if path.is_file()}
     kept = {"run.yaml", "model.safetensors", "vocabulary.parquet", "metrics.jsonl", "checkpoints/latest.safetensors"}
-    assert names == kept | {"artifacts/data.json", "artifacts/fits.json"}
+    assert names == kept | {"artifacts/data.json", "artifacts/fits.json", "artifacts/looking.json"}
     settings = yaml.safe_load((short_run / "run.yaml").read_text())
     assert settings["config"]["seed"] == 0
     assert settings["config"]["model"]["dropout"] == 0.0
