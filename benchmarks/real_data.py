@@ -27,7 +27,7 @@ from sojourn.training.selection import split_rows
 
 MAX_PROBED = 100_000
 """Training labels beyond which no probe is fitted: its states would not fit into a laptop's memory."""
-SMALL = {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "dropout": 0.15, "use_summary": True}
+SMALL = {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "dropout": 0.15}
 
 
 class Study(NamedTuple):
