@@ -60,6 +60,7 @@ class Arm:
 ARMS = {
     "base": Arm(label="as it is"),
     "order-only": Arm(label="rotary positions in order only", config={"model": {"use_continuous_rotary": False}}),
+    "no-round-gaps": Arm(label="no components at round gaps", config={"model": {"use_round_gaps": False}}),
     "no-site": Arm(label="without site adapters", config={"model": {"use_site": False}}),
     "thinning": Arm(label="thinning of 30 % of the subjects", config={"thin_share": 0.3}),
     "bins": Arm(label="values in 20 bins", variant=BinValues),

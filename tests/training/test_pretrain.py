@@ -151,7 +151,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(small_store: Path, tmp_path: P
 
 
 def test_patience_stops_a_run_that_gets_no_better(small_store: Path, tmp_path: Path) -> None:
-    settings = SHORT | {"max_steps": 40, "evaluate_every": 2, "patience": 2, "learning_rate": 3.0, "warmup_steps": 0}
+    settings = SHORT | {"max_steps": 40, "evaluate_every": 2, "patience": 2, "learning_rate": 1e-12, "warmup_steps": 0}
     summary = pretrain(small_store, tmp_path / "run", config=settings)
     assert summary.steps < 40
     assert summary.best_step < summary.steps

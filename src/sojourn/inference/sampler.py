@@ -20,6 +20,7 @@ from sojourn.inference.rules import Block, Rule, block_of, forbid
 from sojourn.inference.starts import Starts
 from sojourn.model import Network
 from sojourn.model.features import time_features
+from sojourn.model.policy import after
 from sojourn.training.records import Ints
 
 _MAX_EVENTS = 512
@@ -109,7 +110,7 @@ class FutureSampler:
         """Draw when the next instant is, given the wait without one."""
         memory = rollout.memory
         density = self.network.gap_head(memory.h, memory.z_site, memory.clock(memory.time))
-        at_least = torch.log(memory.wait.clamp_min(0.0) + 0.5 * memory.tick)
+        at_least = torch.log(after(memory.wait, memory.tick))
         memory.wait.zero_()
         uniform = rollout.streams.draw(torch.arange(len(memory.time), device=memory.time.device), 2)
         gap = torch.exp(density.draw(uniform, at_least))

@@ -38,6 +38,8 @@ class ModelConfig:
     """Free log-logistic components of the gap density."""
     num_clock_components: int = 6
     """Components of the gap density anchored at the next full hours."""
+    use_round_gaps: bool = True
+    """Whether the gap density has components at round numbers of minutes."""
     num_value_components: int = 6
     """Logistic components of the value density; half of them are anchored at the code's previous value."""
     num_bootstrap_heads: int = 4
