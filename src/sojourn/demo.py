@@ -147,7 +147,8 @@ def demo(
         has_level = not fitted.levels.keys().isdisjoint(get_task(task).codes())
         entries += _task(out, run, Path(fitted.path) if has_level else None, task, truth, unseen, seed)
     _timeline(out, run)
-    page = report(run, out / "report.html", title=f"Zero-shot risks at {unseen}, a hospital that was never seen")
+    shown = unseen.replace("-", "\N{NON-BREAKING HYPHEN}")
+    page = report(run, out / "report.html", title=f"Zero-shot risks at {shown}, a hospital that was never seen")
     console.print(f"report: [bold]{page.resolve()}[/]")
     return DemoResult(str(page), str(run), time.monotonic() - began, entries)
 

@@ -10,6 +10,7 @@ import yaml
 from helpers.synthetic_artifacts import UNSEEN, write_synthetic_run
 from sojourn.errors import RunError
 from sojourn.report.html import report
+from sojourn.report.methods import look
 from sojourn.report.sections import SECTIONS
 
 ANCHORS = ["headline", "data", "model", "learning", "risks", "fits", "patient", "controls", "reproduce"]
@@ -94,6 +95,23 @@ def test_headline_says_which_lightgbm_it_compares_with(synthetic_run: Path, tmp_
     for path in (run / "artifacts" / "evaluation").glob("*.json"):
         path.write_text(path.read_text().replace('"method": "lightgbm"', '"method": "lightgbm-local"'))
     assert ">LightGBM (local) AUROC<" in report(run, tmp_path / "other.html").read_text()
+
+
+def test_headline_tells_of_a_level_set_by_how_often_the_hospital_looks(synthetic_run: Path, tmp_path: Path) -> None:
+    assert "How often a hospital measures" not in report(synthetic_run, tmp_path / "one.html").read_text()
+    run = tmp_path / "run"
+    shutil.copytree(synthetic_run, run)
+    for path in (run / "artifacts" / "evaluation").glob("*.json"):
+        content = json.loads(path.read_text())
+        ours = [entry for entry in content["entries"] if look(entry["method"]).kind == "ours"]
+        ratio = {"expected_observed": {"value": 1.234, "lower": 1.1, "upper": 1.3}}
+        content["entries"] += [e | {"method": "sojourn-looking", "metrics": e["metrics"] | ratio} for e in ours]
+        path.write_text(json.dumps(content))
+    told = report(run, tmp_path / "other.html").read_text()
+    assert "How often a hospital measures" in told
+    assert "1.23 (1.10–1.30)" in told
+    assert "Sojourn, level of the site" in told
+    assert "4 of 5" in told  # the headline's figures stay those of the plain method
 
 
 def test_figures_and_tables_are_accessible(page: Page) -> None:

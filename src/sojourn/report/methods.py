@@ -7,6 +7,8 @@ from typing import NamedTuple
 from sojourn.report.artifacts import Entry
 
 OVERALL = "overall"
+LOOKING = "looking"
+"""In the name of a method of ours whose level was set by how often the hospital looks (`adapt --what looking`)."""
 
 
 class Look(NamedTuple):
@@ -27,9 +29,9 @@ _LOOKS = (
     ("truth", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("ceiling", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("oracle", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
+    (LOOKING, Look("ours", "Sojourn, level of the site", "ours", "ring")),
     ("simulat", Look("ours", "Sojourn, simulated", "ours", "ring")),
     ("query", Look("ours", "Sojourn, zero-shot", "ours", "circle")),
-    ("looking", Look("ours", "Sojourn, level from unlabelled stays", "ours", "ring")),
     ("sojourn", Look("ours", "Sojourn", "ours", "circle")),
     ("lightgbm", Look("baseline", "LightGBM", "rival", "square")),
     ("logistic", Look("baseline", "Logistic regression", "third", "triangle")),
@@ -49,7 +51,7 @@ def look(method: str) -> Look:
     >>> look("query").kind, look("something").kind
     ('ours', 'other')
     >>> look("sojourn-looking").label
-    'Sojourn, level from unlabelled stays'
+    'Sojourn, level of the site'
     """
     name = method.lower()
     for pattern, found in _LOOKS:

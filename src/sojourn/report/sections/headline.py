@@ -8,8 +8,8 @@ from markupsafe import Markup
 from sojourn.report.artifacts import Entry, Estimate, RunFolder, unseen_sites
 from sojourn.report.blocks import Block, Section, Table, Tile, Tiles, paragraph
 from sojourn.report.figures.forest import auroc
-from sojourn.report.formatting import count, interval_cell, percent, plain_outcome
-from sojourn.report.methods import OVERALL, headline_group, look, main_entry, sites_of, tasks_of
+from sojourn.report.formatting import count, interval, interval_cell, percent, plain_outcome
+from sojourn.report.methods import LOOKING, OVERALL, headline_group, look, main_entry, select, sites_of, tasks_of
 from sojourn.report.sections.missing import missing
 
 EXPECTED_OBSERVED_RANGE = (0.8, 1.25)
@@ -29,6 +29,7 @@ def headline_section(run: RunFolder) -> Section:
         _sentence(run, tasks, unseen, group),
         Tiles(_tiles(run.entries, tasks, group)),
         _table(run.entries, tasks, group),
+        *_levels(run.entries, tasks, group),
     ]
     return Section("headline", "Headline", blocks)
 
@@ -105,6 +106,25 @@ def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> Table:
         "Predicting the prevalence for everyone has an AUROC of 0.5."
     )
     return Table(caption, header, rows, alert_column=len(header) - 1)
+
+
+def _levels(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> list[Block]:
+    """What expected:observed comes to where the level was set by how often the hospital looks."""
+    found = []
+    for task in tasks:
+        for entry in select(entries, task=task, group=group, kinds=("ours",)):
+            if LOOKING in entry.method.lower():
+                ratio = entry.metrics.get("expected_observed", NO_ESTIMATE)
+                found.append(f"{plain_outcome(task)} {interval(*ratio)}")
+    if not found:
+        return []
+    return [
+        paragraph(
+            "How often a hospital measures sets the level of what shows in a measured value only. Told by unlabelled "
+            "stays of the hospital, with no outcome counted and nothing trained, expected:observed is: {}.",
+            "; ".join(found),
+        )
+    ]
 
 
 def _rival_name(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> str:
