@@ -1,4 +1,4 @@
-"""What more patients and larger networks are worth, in bits per event of held-out subjects.
+"""What more patients and larger networks are worth, in bits per event and in nats of outcomes.
 
     python benchmarks/scaling.py WORK [--steps 500] [--seeds 0 1 2]
 
@@ -9,6 +9,7 @@ harm beyond what they teach. Scored are the same events of the same subjects. Wh
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -88,11 +89,18 @@ def _train(run: Path, store: Path, arm: Arm, config: dict[str, Any]) -> None:
     made = sj.pretrain(store, run, config=settings)
     opened = sj.EventStore.open(store)
     score(run, store, opened.rows(split="held_out"), run / SCORES)
-    write_json(run / DONE, asdict(made) | {"path": None, "num_subjects": _num_subjects(run)})
+    told = {"path": None, "num_subjects": _num_subjects(run), "query_nats": _query_nats(run, made.best_step)}
+    write_json(run / DONE, asdict(made) | told)
 
 
 def _num_subjects(run: Path) -> int:
     return int(Run(run).settings["data"]["num_training_subjects"])
+
+
+def _query_nats(run: Path, step: int) -> float:
+    """Nats of a question for all outcomes, of tuning subjects, with the weights that were kept."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return float(next(x["query_nats"] for x in lines if x["split"] == "tuning" and x["step"] == step))
 
 
 def _results(home: Path) -> dict[str, Any]:
@@ -109,11 +117,10 @@ def _curve(home: Path, arms: Sequence[Arm]) -> list[dict[str, Any]]:
     lines = []
     for arm in arms:
         scores, base = ([home / a.name / seed / SCORES for seed in shared] for a in (arm, MIDDLE))
-        made = read_json(home / arm.name / shared[0] / DONE)
-        head = {"num_subjects_trained": made["num_subjects"], "width": arm.width, "num_layers": arm.num_layers}
-        lines.append(
-            head | {"num_parameters": made["num_parameters"], "num_seeds": len(shared)} | summary(scores, base)
-        )
+        made = [read_json(home / arm.name / seed / DONE) for seed in shared]
+        head = {"num_subjects_trained": made[0]["num_subjects"], "width": arm.width, "num_layers": arm.num_layers}
+        head |= {"num_parameters": made[0]["num_parameters"], "num_seeds": len(shared)}
+        lines.append(head | {"query_nats": [told["query_nats"] for told in made]} | summary(scores, base))
     return lines
 
 

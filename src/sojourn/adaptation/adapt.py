@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,11 @@ class AdaptReport:
     """Tuning loss per event of the site as an unknown one: of gaps and codes for `site`, of everything for `all`."""
     nats: float | None
     """The same, of the weights that were kept."""
-    levels: dict[str, float]
-    """Factors of the hazards of outcomes, by their codes, for `looking`."""
     seconds: float
     was_finished: bool
     """Whether there was nothing left to do."""
+    levels: dict[str, float] = field(default_factory=dict)
+    """Factors of the hazards of outcomes, by their codes, for `looking`."""
 
 
 def adapt(
@@ -90,8 +90,8 @@ def adapt(
     -----
     Risks that are asked (`predict --method query`) do not depend on the site vector: it changes likelihoods and
     simulated futures. `what="looking"` changes the level of some risks and leaves their order. `what="all"` changes
-    everything. Outcomes (target-only events) are not used, nor what is known
-    only through them, unless `outcomes` is set.
+    everything. Outcomes (target-only events) are not used, nor what is known only through them, unless `outcomes` is
+    set.
     """
     settings, began = settings_of(AdaptConfig, config, page=PAGE), time.monotonic()
     base, opened = Run(run), EventStore.open(store)
