@@ -66,6 +66,28 @@ def ablations() -> Iterator[str]:
     return _table(header, rows)
 
 
+def scaling() -> Iterator[str]:
+    """Both curves: bits per event, the paired difference to the middle, and nats of outcomes."""
+    found = _results(["scaling"]).get("scaling", {})
+    rows = []
+    for name in ("patients", "networks"):
+        for line in found.get(name, []):
+            bits, nats = line["bits"]["total"], line["query_nats"]
+            rows.append(
+                (
+                    "more patients" if name == "patients" else "larger networks",
+                    f"{line['num_subjects_trained']:,}",
+                    f"{line['num_parameters']:,}",
+                    line["num_seeds"],
+                    f"{bits['value']:.3f} ({bits['lower']:.3f}-{bits['upper']:.3f})",
+                    _signed(line["difference"]["total"]),
+                    f"{sum(nats) / len(nats):.2f}",
+                )
+            )
+    header = ("curve", "patients", "weights", "seeds", "bits per event", "difference to the middle", "nats of outcomes")
+    return _table(header, rows)
+
+
 def _signed(figure: dict[str, float]) -> str:
     return f"{figure['value']:+.3f} ({figure['lower']:+.3f} to {figure['upper']:+.3f})"
 
@@ -344,6 +366,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "trainings": lambda: tables_sites.lines(tables_studies.trainings()),
     "unseen": unseen,
     "ablations": ablations,
+    "scaling": scaling,
     "rates": rates,
     "prepare": prepare,
     "training-rate": training_rate,
