@@ -11,12 +11,16 @@ import pytest
 
 from helpers.command import call
 from helpers.toy_process import build_toy_store, toy_record, write_toy_labels
+from sojourn.adaptation.adapt import _subjects as subjects_of
+from sojourn.adaptation.config import AdaptConfig
 from sojourn.demo import NUM_LOCAL_STAYS, TASKS, split_labels
 from sojourn.errors import ConfigError
 from sojourn.events.store import EventStore
 from sojourn.tasks.definitions import builtin_tasks
 from sojourn.tasks.files import read_labels
+from sojourn.training.run import Run
 
+FREE = {"epochs": None, "learning_rate": None}
 METHODS = {
     "sojourn",
     "random-weights",
@@ -75,6 +79,13 @@ def test_the_quick_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture
     assert 'src="http' not in page
     assert {entry["task"] for entry in result["entries"]} == set(TASKS)
     assert {entry["method"] for entry in result["entries"]} >= METHODS | {"sojourn-looking"}
+    # Whose measuring sets the level is not whom the tests ask about.
+    store, run = EventStore.open(tmp_path / "demo" / "store"), Run(tmp_path / "demo" / "run")
+    config = AdaptConfig.model_validate(Run(tmp_path / "demo" / "run-looking").settings["adapted"][-1]["config"] | FREE)
+    looked_at = store.subjects["subject_id"].to_numpy()[np.concatenate(subjects_of(store, run, "hospital-6", config))]
+    for task in TASKS:
+        asked = read_labels(tmp_path / "demo" / "labels" / f"{task}-test.parquet").table["subject_id"]
+        assert not set(asked) & set(looked_at)
     auroc = {(e["task"], e["method"]): e["metrics"]["auroc"]["value"] for e in result["entries"]}
     # Nobody beats the truth by more than chance, and what was learnt beats what knows nothing.
     ours, truth, nothing = (

@@ -82,7 +82,7 @@ def test_outcomes_are_not_looked_at(
 ) -> None:
     found = []
     for name, store in zip(("plain", "labelled"), outcomes_apart, strict=True):
-        config = {"what": what, "epochs": 1, "instants_per_batch": 512}
+        config = {"what": what, "epochs": None if what == "looking" else 1, "instants_per_batch": 512}
         adapt(toy_run, store, tmp_path / name, site="west", config=config)
         found.append(weights(tmp_path / name))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
@@ -138,6 +138,8 @@ def test_what_cannot_be_fitted_is_said(toy_run: Path, toy_store: Path, tmp_path:
         adapt(toy_run, toy_store, tmp_path / "new", site="mars")
     with pytest.raises(ConfigError, match="AdaptConfig; what: "):
         adapt(toy_run, toy_store, tmp_path / "new", site="west", config={"what": "luck"})
+    with pytest.raises(ConfigError, match="trains nothing"):
+        adapt(toy_run, toy_store, tmp_path / "new", site="west", config={"what": "looking", "epochs": 2})
     assert not (tmp_path / "new").exists()
 
 

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FINETUNE_RATES = {"full": 1e-4, "lora": 5e-4, "head": 3e-4}
-ADAPT_RATES = {"site": 2e-2, "all": 3e-4, "looking": 0.0}
-ADAPT_EPOCHS = {"site": 5, "all": 1, "looking": 0}
+ADAPT_RATES = {"site": 2e-2, "all": 3e-4}
+ADAPT_EPOCHS = {"site": 5, "all": 1}
 PAGE = "docs/adaptation.md"
 """Where these settings are explained."""
 
@@ -75,12 +75,19 @@ class AdaptConfig(DescentConfig):
     level_prior: Annotated[float, Field(ge=0)] = 0.5
     """Standard deviation, on the log-hazard scale, by which hospitals are expected to differ in how often they look."""
 
+    @model_validator(mode="after")
+    def _trained(self) -> "AdaptConfig":
+        if self.what == "looking" and (self.epochs, self.learning_rate) != (None, None):
+            msg = "what='looking' trains nothing; leave out epochs and learning_rate."
+            raise ValueError(msg)
+        return self
+
     @property
     def rate(self) -> float:
-        """The learning rate in use."""
-        return self.learning_rate or ADAPT_RATES[self.what]
+        """The learning rate in use; 0 where nothing is trained."""
+        return self.learning_rate or ADAPT_RATES.get(self.what, 0.0)
 
     @property
     def num_epochs(self) -> int:
-        """The number of epochs in use."""
-        return self.epochs or ADAPT_EPOCHS[self.what]
+        """The number of epochs in use; 0 where nothing is trained."""
+        return self.epochs or ADAPT_EPOCHS.get(self.what, 0)
