@@ -50,7 +50,7 @@ def look(method: str) -> Look:
     'LightGBM (local 500)'
     >>> look("query").kind, look("something").kind
     ('ours', 'other')
-    >>> look("sojourn-looking").label
+    >>> look("sojourn-looking (query)").label
     'Sojourn, level of the site'
     """
     name = method.lower()
@@ -70,8 +70,9 @@ def _rest(name: str, pattern: str, found: Look) -> str:
         "values",
         "regression",
         "risk",
+        "query",
     }
-    words = [w for w in re.split(r"[-_/\s]+", name) if w and pattern not in w and w not in known]
+    words = [w for w in re.split(r"[-_/\s()]+", name) if w and pattern not in w and w not in known]
     return " ".join(words)
 
 
