@@ -55,7 +55,7 @@ PRETRAIN: dict[str, Any] = {
     "tuning_subjects": 60,
     "model": NETWORK,
 }
-ROUNDS = {"rounds": 30, "local_steps": 10, "max_local_epochs": 1.0, "evaluate_every": 30}
+ROUNDS = {"rounds": 100, "local_steps": 10, "max_local_epochs": 1.0, "evaluate_every": 20}
 METHODS: dict[str, dict[str, Any]] = {
     "fedavg": {"strategy": {"name": "fedavg"}},
     "fedprox": {"strategy": {"name": "fedprox"}},
@@ -66,6 +66,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},
     "daisy": {"strategy": {"name": "daisy"}},
+    "cotrained": {"strategy": {"name": "fedavg"}, "cotraining": {"patients": 400}},
 }
 AT_HOME = ("fedavg", "diloco")
 """Methods after which each site goes on alone with its own records, for a while."""
@@ -267,7 +268,7 @@ def _pooled(out: Path, store: EventStore, known: list[str], steps: int, width: f
         "instants_per_batch": round(width * PRETRAIN["instants_per_batch"]),
         "max_steps": steps,
         "epochs": 1000,
-        "evaluate_every": steps,
+        "evaluate_every": max(1, steps // 5),
         "tuning_subjects": 300,
         "held_out_sites": [site for site in every if site not in known],
     }

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sojourn.inference.predict import predict as predict
     from sojourn.inference.probe import probe as probe
     from sojourn.inference.simulate import simulate as simulate
+    from sojourn.inference.synthesis import Drawing as Drawing
+    from sojourn.inference.synthesis import synthesise as synthesise
     from sojourn.inference.values import future_value as future_value
     from sojourn.pipeline import build as build
     from sojourn.pipeline import ingest as ingest
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from sojourn.training.run import Run as Run
 
 _PLACES = {
+    "Drawing": "sojourn.inference.synthesis",
     "EventStore": "sojourn.events.store",
     "PretrainConfig": "sojourn.training.config",
     "Run": "sojourn.training.run",
@@ -67,11 +70,13 @@ _PLACES = {
     "probe": "sojourn.inference.probe",
     "report": "sojourn.report.html",
     "simulate": "sojourn.inference.simulate",
+    "synthesise": "sojourn.inference.synthesis",
     "units": "sojourn.pipeline",
 }
 
 __all__ = [
     "TASKS",
+    "Drawing",
     "EventStore",
     "PretrainConfig",
     "Run",
@@ -96,6 +101,7 @@ __all__ = [
     "probe",
     "report",
     "simulate",
+    "synthesise",
     "units",
 ]
 

@@ -198,6 +198,31 @@ def simulate(
     print_record(report, as_json)
 
 
+def synthesise(
+    run: Annotated[Path, typer.Argument(help="Run made by `sojourn pretrain`.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: a MEDS data set.")],
+    num_subjects: Annotated[int, typer.Option(min=1, help="Synthetic patients.")] = 1000,
+    horizon: Annotated[str, typer.Option(help="Records that have not ended by then are cut, such as 7d.")] = "7d",
+    age_mean: Annotated[float, typer.Option(help="Mean age in years; a run holds no ages.")] = 62.0,
+    age_sd: Annotated[float, typer.Option(min=0, help="Standard deviation of the ages.")] = 16.0,
+    site: Annotated[str | None, typer.Option(help="Known site whose habits of measuring are drawn.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw synthetic patients from a run alone: no record is read.
+
+    They are as private as the run is: a run can repeat what it learnt by heart.
+
+    Example: [dim]sojourn synthesise runs/mimic out/synthetic --num-subjects 500[/]
+    """
+    from sojourn.inference.synthesis import Drawing
+    from sojourn.inference.synthesis import synthesise as draw
+
+    hours = parse_hours(horizon)
+    how = Drawing(num_subjects, horizon_hours=hours, age_years=(age_mean, age_sd), seed=seed, site=site)
+    print_record(draw(run, out, how), as_json)
+
+
 def value(
     run: Annotated[Path, typer.Argument(help="Run made by `sojourn pretrain`.")],
     store: Annotated[Path, typer.Argument(help="Event store with the subject.")],

@@ -19,7 +19,7 @@ from sojourn.files import atomic_file
 from sojourn.training.run import VOCABULARY, read_settings
 
 _PLACE = Path("checkpoints") / "federated.safetensors"
-_SAID = ("round", "best", "best_round", "bits", "refused", "num_subjects")
+_SAID = ("round", "best", "best_round", "bits", "refused", "num_subjects", "is_cotrained")
 
 
 @dataclass(slots=True)
@@ -37,6 +37,8 @@ class Progress:
     best_round: int = 0
     bits: float = math.nan
     refused: int = 0
+    is_cotrained: bool = False
+    """Whether the sites have taught the shared model after the last round."""
 
     def job(self, run: Path, config: FederatedConfig) -> Job:
         """What the sites share, from the run's folder."""

@@ -84,6 +84,26 @@ class Privacy(_Settings):
     """Patients that a step draws on average."""
 
 
+class CoTraining(_Settings):
+    """Sites teach the shared model by sampled answers about synthetic patients (see `federated/cotraining.py`)."""
+
+    patients: Annotated[int, Field(ge=10)] = 500
+    """Synthetic patients that are drawn from the shared model."""
+    moments_per_patient: Annotated[int, Field(ge=1)] = 4
+    """Moments of each at which the sites are asked."""
+    horizon_hours: Annotated[float, Field(gt=0)] = 96.0
+    """Synthetic records are cut there."""
+    age_years: tuple[float, float] = (62.0, 16.0)
+    """Mean and standard deviation of the synthetic patients' ages, which no site tells."""
+    time_tick_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two times that the synthetic records tell apart."""
+    local_steps: Annotated[int, Field(ge=1)] = 50
+    """Steps that a site goes on alone before it answers."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes of the shared model over the answers."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
 class FederatedConfig(_Settings):
     """Settings of a federated training; every one is written to ``run.yaml``.
 
@@ -108,6 +128,8 @@ class FederatedConfig(_Settings):
     and code heads, and each code's own rhythm of charting."""
     keep_moments: bool = True
     """Whether a site's optimiser goes on from its own moments in the next round."""
+    cotraining: CoTraining | None = None
+    """What the sites teach the shared model after the last round; null: nothing."""
     privacy: Privacy | None = None
     """Noise that hides each patient; null: none."""
     min_cell: Annotated[int, Field(ge=1)] = 5
@@ -124,6 +146,13 @@ class FederatedConfig(_Settings):
     """Codes that occur less often over all sites fall back to their parent."""
     pretrain: PretrainConfig = PretrainConfig()
     """Network, optimiser and loss, as in `sojourn pretrain`; its epochs and sites are not used."""
+
+    @model_validator(mode="after")
+    def _answers_are_not_private(self) -> "FederatedConfig":
+        if self.privacy is not None and self.cotraining is not None:
+            msg = "privacy does not cover the steps before the answers of cotraining. Leave one of them out"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _private_steps_are_plain(self) -> "FederatedConfig":

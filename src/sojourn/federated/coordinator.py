@@ -3,17 +3,19 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 
 from sojourn.errors import FederationError, UpdateRefusedError
 from sojourn.federated import survey as surveys
 from sojourn.federated.checkpoint import Progress, load_progress, save_progress
-from sojourn.federated.config import FederatedConfig, read_federated
+from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
+from sojourn.federated.cotraining import check_answers, draw_histories, learn
 from sojourn.federated.finish import open_run, write_weights
 from sojourn.federated.local import Job
 from sojourn.federated.messages import Message, Refusal, Tensors, check, norm
@@ -26,6 +28,7 @@ from sojourn.progress import console, progress_bar
 from sojourn.tasks.outcomes import outcomes
 from sojourn.training.folder import forget_after, log
 from sojourn.training.hazards import log_hazards
+from sojourn.training.run import WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ class Coordinator:
                     bar.note(f"{progress.bits:.2f} bits per event")
                 save_progress(self.run_folder, config, progress)
                 bar.advance()
+        if config.cotraining is not None and not progress.is_cotrained:
+            self._cotrain(config.cotraining, job, progress)
         return self._summary(progress, time.monotonic() - began)
 
     # -- before the first round -------------------------------------------------------------------------------------
@@ -198,7 +203,7 @@ class Coordinator:
             del deltas[site]
         return deltas
 
-    def _shares(self, deltas: Mapping[str, Tensors], num_subjects: Mapping[str, int]) -> dict[str, float]:
+    def _shares(self, deltas: Collection[str], num_subjects: Mapping[str, int]) -> dict[str, float]:
         """Weight of each site in the mean."""
         raw = {site: num_subjects[site] if self.config.weighting == "subjects" else 1 for site in deltas}
         return {site: weight / sum(raw.values()) for site, weight in raw.items()}
@@ -222,6 +227,27 @@ class Coordinator:
         if score < progress.best:
             progress.best, progress.best_round, progress.bits = score, round_ + 1, nats / math.log(2)
             write_weights(self.run_folder, job, weights)
+
+    def _cotrain(self, settings: CoTraining, job: Job, progress: Progress) -> None:
+        """Let the sites teach the best weights so far; what comes of it is kept if their tuning subjects say so."""
+        last, network = self.config.rounds - 1, job.network()
+        network.load_state_dict(safetensors.torch.load_file(str(self.run_folder / WEIGHTS)))
+        network.eval()
+        histories = draw_histories(network, job, sum(progress.num_subjects.values()), settings)
+        weights = {name: weight.detach().numpy().copy() for name, weight in network.named_parameters()}
+        shared = {name: weights[name] for name in shared_names(weights, personal=self.config.personal)}
+        question = Message("label", last, shared | histories.as_tensors())
+        answers = {}
+        for site, answer in sorted(self._ask(dict.fromkeys(job.sites, question), last, progress=progress).items()):
+            try:
+                answers[site] = check_answers(answer, len(histories.asked), job, network.first_head.num_bins)
+            except UpdateRefusedError as error:
+                self._refuse(last, site, Refusal(error.reason, str(error)), progress)
+        if answers:
+            learn(network, job, histories, answers, self._shares(answers, progress.num_subjects), settings)
+            self._evaluate(last, job, progress, {n: w.detach().numpy() for n, w in network.named_parameters()})
+        progress.is_cotrained = True
+        save_progress(self.run_folder, self.config, progress)
 
     # -- asking -----------------------------------------------------------------------------------------------------
 

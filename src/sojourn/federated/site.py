@@ -13,6 +13,7 @@ from sojourn.errors import FederationError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
+from sojourn.federated.cotraining import Histories, sampled_answers, without_histories
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
 from sojourn.federated.messages import Message, Tensors
@@ -58,6 +59,7 @@ class Site:
             "start": self._start,
             "train": self._train,
             "evaluate": self._evaluate,
+            "label": self._label,
             "validate": self._validate,
         }
 
@@ -172,6 +174,22 @@ class Site:
         events = float(found.num_events)
         numbers = {name: getattr(found, name) * events for name in ("nats_gap", "nats_code", "nats_value")}
         return Message("evaluate", message.round, {}, numbers | {"events": events, "query_nats": found.query_nats})
+
+    def _label(self, message: Message) -> Message:
+        """Sampled answers about synthetic patients, by the sent weights after some steps on the site's own records."""
+        trainer, config = self._opened()
+        if config.cotraining is None:
+            msg = "a training must have cotraining in its settings to be answered labels; it has none."
+            raise FederationError(msg)
+        state = self.memory.before(message.round + 1)
+        trainer.load(without_histories(message.tensors) | (state.personal or self._first_personal))
+        trainer.num_made = state.num_made
+        trainer.forget_moments()
+        # At the end of the schedule the rate is nothing: the site goes on at the rate of its middle.
+        steps, middle = config.cotraining.local_steps, config.total_steps // 2
+        trainer.train(steps, middle)
+        answers = sampled_answers(trainer.network, trainer.job, Histories.of(message.tensors))
+        return Message("label", message.round, {"answers": answers}, {"steps": float(steps)})
 
     def _validate(self, message: Message) -> Message:
         """Figures of a task on the held-out patients; nothing for too few of them."""

@@ -114,7 +114,10 @@ class FutureSampler:
         memory.wait.zero_()
         uniform = rollout.streams.draw(torch.arange(len(memory.time), device=memory.time.device), 2)
         gap = torch.exp(density.draw(uniform, at_least))
-        return memory.time + (gap / memory.tick).round().clamp_min(1.0).double() * memory.tick.double()
+        ticks = (gap / memory.tick).round().clamp_min(1.0)
+        # A record begins with its first instant: there is no gap before it, in training neither.
+        ticks = torch.where(memory.order > 0, ticks, 0.0)
+        return memory.time + ticks.double() * memory.tick.double()
 
     def _instant(self, rollout: Rollout, time: Tensor) -> _Drawn:
         """Decode the events of the next instant of every future, then take it into the state."""

@@ -101,6 +101,7 @@ class Selection:
                 "fingerprint": _fingerprint(self.store),
                 "num_training_subjects": len(self.train_rows),
                 "num_tuning_subjects": len(self.tuning_rows),
+                "time_tick_s": int(np.median(self.store.subjects["time_tick_s"].to_numpy()[self.train_rows])),
             },
             "versions": {name: version(name) for name in ("sojourn", "torch", "polars", "numpy", "meds")},
         }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OFFER, QUESTION = "offer", "question"
 _ASKED, _ACTIVE = "asked.json", "active.json"
-_ROUNDS = ("train", "evaluate", "validate")
+_ROUNDS = ("train", "evaluate", "label", "validate")
 
 
 class GovernedSite:

@@ -18,8 +18,8 @@ from sojourn.federated.governance.keys import fingerprint, is_signed, public_tex
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Kind = Literal["survey", "hazards", "start", "train", "evaluate", "validate"]
-KINDS: tuple[Kind, ...] = ("survey", "hazards", "start", "train", "evaluate", "validate")
+Kind = Literal["survey", "hazards", "start", "train", "evaluate", "label", "validate"]
+KINDS: tuple[Kind, ...] = ("survey", "hazards", "start", "train", "evaluate", "label", "validate")
 
 
 class Manifest(BaseModel):
@@ -130,6 +130,7 @@ def propose(
         code=code_digest(),
         config=config,
         sites=tuple(sorted(sites)),
+        statistics=tuple(kind for kind in KINDS if kind != "label" or config.cotraining is not None),
         outcomes=tuple(sorted(asked)),
         epsilon=None if config.privacy is None else config.privacy.epsilon,
         created=now,
