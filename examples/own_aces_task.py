@@ -36,7 +36,8 @@ def main(folder: Path) -> None:
     """Label with es-aces, predict with the run, evaluate."""
     task = folder / "hypotension-after-lactate.yaml"
     task.write_text(TASK)
-    report = sj.label(str(task), folder / "meds", folder / "own-labels.parquet")
+    unseen = sj.Run(folder / "run").config.held_out_sites  # the run has learnt from the others' patients
+    report = sj.label(str(task), folder / "meds", folder / "own-labels.parquet", sites=unseen)
     print(f"{report.num_labels:,} predictions, {report.num_positive:,} followed by hypotension")
     sj.predict(folder / "run", folder / "store", folder / "own-labels.parquet", folder / "own-risks.parquet")
     result = sj.evaluate([folder / "own-risks.parquet"], folder / "own-evaluation", by="site")

@@ -1,6 +1,7 @@
 """The main job, small: six hospitals in, a report of the unseen one out."""
 
 import json
+import runpy
 import time
 from importlib import import_module
 from pathlib import Path
@@ -20,10 +21,12 @@ from sojourn.tasks.definitions import builtin_tasks
 from sojourn.tasks.files import read_labels
 from sojourn.training.run import Run
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 FREE = {"epochs": None, "learning_rate": None}
 METHODS = {
     "sojourn",
     "random-weights",
+    "random-weights-probe",
     "shuffled-values",
     "prevalence",
     "logistic-others",
@@ -67,6 +70,37 @@ def test_a_demo_of_another_size_or_seed_is_not_taken_for_this_one(
         with pytest.raises(ConfigError, match="same size and seed"):
             module._ingest(tmp_path / "demo", size, seed)
     assert len(ingested) == 2
+
+
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole way with few patients and a network that has hardly learnt."""
+    module = import_module("sojourn.demo")
+    size = module.Size(stays_per_site=30, unseen_stays=100, epochs=1, truth_stays=60)
+    network = {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_event": 16, "d_decoder": 16, "use_summary": True}
+    config = {"max_steps": 12, "evaluate_every": 6, "tuning_subjects": 10, "model": network}
+    out = tmp_path_factory.mktemp("demo") / "demo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "NUM_LOCAL_STAYS", 40)
+        result = module.demo(out, size=size, config=config)
+    assert {entry["method"] for entry in result.entries} >= METHODS
+    assert {entry["task"] for entry in result.entries} == set(TASKS)
+    return out
+
+
+def test_the_main_job_ends_in_a_page_about_the_unseen_hospital(small_demo: Path) -> None:
+    page = (small_demo / "report.html").read_text()
+    assert "hospital\N{NON-BREAKING HYPHEN}6" in page
+    assert "--site hospital-6" in page
+    assert 'src="http' not in page
+
+
+@pytest.mark.parametrize("name", ["one_patient", "own_aces_task"])
+def test_examples_run_on_what_the_main_job_leaves(
+    name: str, small_demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](small_demo)
+    assert "hospital-6" in capsys.readouterr().out
 
 
 @pytest.mark.slow

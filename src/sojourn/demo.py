@@ -20,6 +20,7 @@ from sojourn.errors import ConfigError
 from sojourn.events.splits import splitmix64
 from sojourn.events.store import EventStore
 from sojourn.inference.predict import predict
+from sojourn.inference.probe import probe
 from sojourn.inference.simulate import simulate
 from sojourn.paths import takes_strings
 from sojourn.pipeline import build, ingest
@@ -211,6 +212,9 @@ def _task(
     if fitted is not None:
         make("sojourn-looking", lambda path: predict(fitted, store, test, path))
     make("random-weights", lambda path: predict(run, store, test, path, control="random-weights", seed=seed))
+    make(
+        "random-weights-probe", lambda path: probe(run, store, known, store, test, path, random_weights=True, seed=seed)
+    )
     make("shuffled-values", lambda path: predict(run, store, test, path, control="shuffled-values", seed=seed))
     make("prevalence", lambda path: baseline("prevalence", store, known, store, test, path, seed=seed))
     make("logistic-others", lambda path: baseline("logistic", store, known, store, test, path, seed=seed))

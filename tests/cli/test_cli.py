@@ -281,11 +281,12 @@ def test_ctrl_c_at_a_bad_moment_of_each_step(tmp_path: Path, capsys: Capture, mo
     opened = EventStore.open(store)
     asked = opened.subjects.select("subject_id", prediction_time="origin")
     labels, out = write_toy_labels(tmp_path / "l.parquet", asked), tmp_path / "out"
+    moment = asked.filter(subject_id=1)["prediction_time"][0].isoformat(sep=" ")
     for target, command in (
         ("sojourn.inference.risk.hazards", ("predict", run, store, labels, out)),
         (
             "sojourn.inference.simulate.hazards",
-            ("simulate", run, store, out, "--subject", 1, "--at", "2150-03-04", "--num-samples", 4),
+            ("simulate", run, store, out, "--subject", 1, "--at", moment, "--num-samples", 4),
         ),
     ):
         interrupted(target, *command)

@@ -218,3 +218,12 @@ def test_simulate_refuses_what_it_cannot_do(toy: Toy, toy_run: Path, toy_store: 
     assert not (tmp_path / "sim").exists()
     (tmp_path / "sim").mkdir()
     run(DataError, "must not exist yet")
+
+
+def test_an_outcome_that_no_future_can_hold_is_refused_and_part_of_one_is_told(
+    toy: Toy, some: Moments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TaskError, match="too rare"):
+        risk_of(toy, some, ["OUTCOME//icu_death"], "conditional", num_samples=2)
+    risk_of(toy, some, ["OUTCOME//icu_death", "OUTCOME//death"], "conditional", num_samples=2)
+    assert "OUTCOME//icu_death" in capsys.readouterr().err

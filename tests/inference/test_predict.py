@@ -28,7 +28,7 @@ from sojourn.errors import ConfigError, SojournError, TaskError
 from sojourn.events.store import EventStore
 from sojourn.inference.predict import predict
 from sojourn.inference.probe import probe
-from sojourn.tasks.files import read_predictions
+from sojourn.tasks.files import read_labels, read_predictions, write_labels
 
 COLUMNS = [
     "subject_id",
@@ -268,3 +268,15 @@ def test_members_of_an_ensemble_are_averaged_and_widen_the_interval(
     assert width["both"] > width["one"]
     with pytest.raises(ConfigError, match="members must go with method 'query'"):
         predict(toy_run, toy_store, labels, tmp_path / "no.parquet", members=[other], method="simulate")
+
+
+def test_a_code_that_is_no_trained_outcome_is_told(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = write_toy_labels(tmp_path / "labels.parquet", toy.labels())
+    assert predict(toy.run.path, toy.store.path, labels, tmp_path / "a.parquet").asked_untrained == ()
+    asked = read_labels(labels)
+    write_labels(labels, asked.table, asked.task | {"outcomes": ["MEDS_DEATH"]})
+    report = predict(toy.run.path, toy.store.path, labels, tmp_path / "b.parquet")
+    assert report.asked_untrained == ("MEDS_DEATH",)
+    assert "MEDS_DEATH: no outcome" in capsys.readouterr().err

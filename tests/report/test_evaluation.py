@@ -105,8 +105,22 @@ def test_one_class_only_gives_null_and_a_dash(tmp_path: Path) -> None:
 
 def test_two_files_of_one_method_and_name_stay_apart(tmp_path: Path) -> None:
     files = [write(tmp_path / folder / "p.parquet", method="query", seed=seed) for seed, folder in enumerate("ab")]
-    entries = evaluate(files, tmp_path / "out", num_bootstrap=5).entries
-    assert len({entry.file for entry in entries}) == 2
+    result = evaluate(files, tmp_path / "out", num_bootstrap=5)
+    assert len({entry.file for entry in result.entries}) == 2
+    rows = result.table()
+    assert len({row["method"] for row in rows}) == 2
+    assert all(row["method"].startswith("query (") for row in rows)
+
+
+def test_a_second_evaluation_leaves_no_figure_of_the_first(two_files: list[Path], tmp_path: Path) -> None:
+    evaluate(two_files, tmp_path / "out", by="site", num_bootstrap=5)
+    second = evaluate(two_files, tmp_path / "out", num_bootstrap=5)
+    assert sorted((tmp_path / "out").glob("*.png")) == sorted(second.figures)
+
+
+def test_a_forgotten_folder_is_told_before_anything_is_computed(two_files: list[Path]) -> None:
+    with pytest.raises(DataError, match="folder"):
+        evaluate(two_files[:1], two_files[1])
 
 
 def test_two_tasks_have_their_own_figures(tmp_path: Path, two_files: list[Path]) -> None:

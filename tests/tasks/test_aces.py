@@ -72,14 +72,14 @@ def test_a_simple_label_window_becomes_a_question(dataset: Path, tmp_path: Path)
     label(str(write_task(tmp_path)), dataset, tmp_path / "l.parquet")
     task = read_labels(tmp_path / "l.parquet").task
     assert task["name"] == "my-task"
-    assert task["outcomes"] == ["HOSPITAL_DISCHARGE//DIED", "MEDS_DEATH"]
+    assert task["outcomes"] == ["OUTCOME//death"], "what the network is trained to be asked"
     assert task["horizon_hours"] == 48
 
 
 def test_the_rest_of_the_record_has_no_horizon(dataset: Path, tmp_path: Path) -> None:
     label(str(write_task(tmp_path, end="null", outcome="died")), dataset, tmp_path / "l.parquet")
     task = read_labels(tmp_path / "l.parquet").task
-    assert task["outcomes"] == ["MEDS_DEATH"]
+    assert task["outcomes"] == ["OUTCOME//death"], "death, however it is recorded"
     assert task["horizon_hours"] is None
     assert task["until"] == "record_end"
 

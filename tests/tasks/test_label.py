@@ -190,6 +190,15 @@ def test_a_split_or_site_that_is_not_there_is_refused(store: Path, tmp_path: Pat
     assert not (tmp_path / "l.parquet").exists()
 
 
-def test_only_a_store_knows_splits_and_sites(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="must be an event store"):
-        label("death-24h", dataset, tmp_path / "l.parquet", splits=["train"])
+def test_a_data_set_has_the_splits_of_its_store(dataset: Path, tmp_path: Path) -> None:
+    """ACES reads the data set: whom the run has learnt from must be left out there too."""
+    build_store(tmp_path / "store", [dataset])
+    subjects = EventStore.open(tmp_path / "store").subjects
+    for split in subjects["split"].unique():
+        for place in (dataset, tmp_path / "store"):
+            label("death-24h", place, tmp_path / f"{place.name}.parquet", splits=[split])
+        ours, stores = (read_labels(tmp_path / f"{name}.parquet").table for name in (dataset.name, "store"))
+        assert ours["subject_id"].to_list() == stores["subject_id"].to_list()
+        assert set(ours["subject_id"]) <= set(subjects.filter(split=split)["subject_id"])
+    with pytest.raises(TaskError, match="no elsewhere"):
+        label("death-24h", dataset, tmp_path / "l.parquet", sites=["elsewhere"])

@@ -183,6 +183,22 @@ def altered_rows(store: Path, num_subjects: int) -> list[Row]:
     return rows
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(small_store: Path, tmp_path: Path) -> None:
+    """A store has files of the same names as a run."""
+    store = tmp_path / "store"
+    shutil.copytree(small_store, store)
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="something else"):
+        pretrain(small_store, store, config=SHORT)
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+
+
+def test_a_training_that_cannot_begin_leaves_its_folder_free(small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="GPU"):
+        pretrain(small_store, tmp_path / "run", config=SHORT | {"accelerator": "cuda"})
+    pretrain(small_store, tmp_path / "run", config=SHORT | {"max_steps": 2})
+
+
 def test_the_held_out_hospital_and_split_change_nothing(small_store: Path, tmp_path: Path) -> None:
     settings = SHORT | {"held_out_sites": ["west"]}
     pretrain(small_store, tmp_path / "a", config=settings)

@@ -8,6 +8,7 @@ import polars as pl
 
 from sojourn.errors import MissingTableError, SchemaError, describe
 from sojourn.events import codes as grammar
+from sojourn.events.splits import assign_splits
 from sojourn.files import atomic_file, read_json
 
 CODES_SCHEMA: dict[str, pl.DataType] = {
@@ -96,6 +97,25 @@ def read_splits(dataset: Path) -> pl.DataFrame | None:
         msg = f"{path} must give each subject one split; {num_twice} subjects have several. Mend the file."
         raise SchemaError(msg)
     return table
+
+
+def subjects_of(dataset: Path) -> pl.DataFrame:
+    """`subject_id, site, split` as a store of the data set has them: the first site, and the data set's own splits, or
+    those that a hash of the id gives where it has none.
+    """
+    parts = []
+    for _, frame in iterate_shards(dataset):
+        column = site_column(dataset, frame.collect_schema().names())
+        site = (pl.lit(None, pl.String) if column is None else pl.col(column).cast(pl.String)).drop_nulls().first()
+        parts.append(frame.group_by(pl.col("subject_id").cast(pl.Int64)).agg(site=site).collect())
+    table = pl.concat(parts).unique("subject_id", keep="first", maintain_order=True).sort("subject_id")
+    own = read_splits(dataset)
+    hashed = pl.Series("split", assign_splits(table["subject_id"].to_numpy()))
+    if own is None:
+        return table.with_columns(hashed)
+    return table.join(own, on="subject_id", how="left", maintain_order="left").with_columns(
+        pl.col("split").fill_null(hashed)
+    )
 
 
 def read_metadata(dataset: Path) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import polars as pl
 import torch
 
 from sojourn.errors import TaskError
+from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.inference.estimates import Estimator, SampledRisk, conditional, wilson
 from sojourn.inference.histories import Moments
 from sojourn.inference.rules import Rule, rule_of, shown_outcome
 from sojourn.inference.sampler import Futures, FutureSampler, SampledEvents
 from sojourn.inference.starts import Starts, starts
 from sojourn.model import Network
-from sojourn.progress import Bar
+from sojourn.progress import Bar, console
 from sojourn.tasks.outcomes import Outcome, derive_outcomes, matching_codes
 from sojourn.tasks.phrases import outcomes_of
 from sojourn.training.records import EventTable, RecordReader
@@ -125,6 +126,7 @@ def simulated_risk(
         raise TaskError(msg)
     horizon = task.get("horizon_hours") or _EVER_HOURS
     known = outcomes_of(task)
+    _check_drawn(codes, reader.vocabulary, known)
     rule = rule_of(codes, reader.vocabulary.table["code"].to_list(), network.events, known)
     is_conditional = rule is not None and sampling.estimator == "conditional"
     risk = np.zeros((len(moments.row), sampling.num_samples))
@@ -136,6 +138,22 @@ def simulated_risk(
         if bar is not None and first + found.shape[1] == sampling.num_samples:
             bar.advance(len(begun.which))
     return conditional(risk) if is_conditional else wilson(risk.mean(1), sampling.num_samples)
+
+
+def _check_drawn(codes: Sequence[str], vocabulary: ModelVocabulary, known: Mapping[str, Outcome] | None) -> None:
+    """Refuse outcomes whose codes the run does not know and cannot draw; say so where that is true of some codes."""
+    shown, roots = vocabulary.table["code"].to_list(), {code: _roots([code], known) for code in codes}
+    lacking = [code for code in codes if not matching_codes(shown, roots[code])]
+    if len(lacking) == len(codes):
+        msg = (
+            f"futures of the run cannot hold {', '.join(lacking)}: the run knows no "
+            f"{' or '.join(root for code in lacking for root in roots[code])}, which were too rare in its training. "
+            "Use method='query', or train on more records or with a lower min_count."
+        )
+        raise TaskError(msg)
+    rare = [rare for code in codes for rare in matching_codes(list(vocabulary.folded), roots[code])]
+    if lacking or rare:
+        console.print(f"too rare in training to be drawn: {', '.join(lacking + rare)}; the risks may be too low")
 
 
 def _hits(

@@ -1,21 +1,24 @@
 """States of the network at the moments that somebody asks about: nothing later than the moment is ever read."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sojourn.errors import RunError
+from sojourn.errors import RunError, TaskError
 from sojourn.events.store import EventStore
 from sojourn.model import Batch, Network
 from sojourn.model.summary import CodeStatistics
+from sojourn.progress import console
 from sojourn.training.batches import Layout, Windows, collate, pack
 from sojourn.training.records import Floats, Ints, RecordReader, Records, age_years
 from sojourn.training.statistics import code_statistics
 
 _DAY_S = 86400
+_LONG_AGO_HOURS = 24.0
 
 
 class Moments(NamedTuple):
@@ -66,6 +69,31 @@ def moments(store: EventStore, subject_id: Ints, prediction_time: np.ndarray) ->
     origin = store.subjects["origin"].to_numpy()[row].astype("datetime64[us]").astype(np.int64)
     microseconds = prediction_time.astype("datetime64[us]").astype(np.int64) - origin
     return Moments(row, np.floor_divide(microseconds, 1_000_000))
+
+
+def moment_of(store: EventStore, subject_id: int, at: datetime) -> Moments:
+    """One moment of one subject, at which there is something to be asked; says so where its last record is long ago.
+
+    Raises
+    ------
+    TaskError
+        If the subject has no record before, or its record has ended by then (death or discharge).
+    """
+    found = moments(store, np.array([subject_id]), np.array([at], dtype="datetime64[us]"))
+    now, record = int(found.seconds[0]), store.subject(int(found.row[0]))
+    if now < 0:
+        msg = "at must not lie before the subject's first event; it does. Choose a later moment."
+        raise TaskError(msg)
+    seconds = record.seconds.astype(np.int64)
+    last = int(seconds[seconds <= now][-1])
+    is_terminal = store.vocabulary["terminal"].to_numpy()[record.code[seconds == last]]
+    hours = (now - last) / 3600
+    if is_terminal.any():
+        msg = f"at must lie before the end of the record; it had ended {hours:,.1f} h before (death or discharge)."
+        raise TaskError(msg)
+    if hours > _LONG_AGO_HOURS:
+        console.print(f"the subject's last record lies {hours:,.0f} h before that moment")
+    return found
 
 
 def ask(

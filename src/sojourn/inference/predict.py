@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from sojourn.inference.estimates import Estimator, SampledRisk
 from sojourn.inference.futures import DEFAULT_SAMPLES, Sampling, simulated_risk
 from sojourn.inference.histories import Asked, Moments, moments
 from sojourn.inference.risk import Probabilities, Question, Risk, interval, risk_by_head
-from sojourn.progress import Bar, progress_bar
+from sojourn.progress import Bar, console, progress_bar
 from sojourn.tasks.files import Labels, read_labels, write_predictions
 from sojourn.training.run import Run
 
@@ -42,6 +42,8 @@ class PredictReport:
     """How futures became risks: "conditional" or "count"; None without futures."""
     mean_standard_error: float | None = None
     """Mean Monte-Carlo standard error of the risks; None without futures."""
+    asked_untrained: tuple[str, ...] = ()
+    """Codes of the question that the run was not trained to be asked for as outcomes: their risks are rough."""
 
 
 def predict(
@@ -99,6 +101,7 @@ def predict(
         else:
             heads = [_heads(Run(path), opened, at, asked, control, seed, bar) for path in (run, *members)]
             risk = interval(np.concatenate(heads, axis=1))
+    untrained = () if method == "simulate" else _untrained(trained, asked)
     name = control or method
     site = opened.subjects["site"][at.row]
     error = risk.standard_error if isinstance(risk, SampledRisk) else None
@@ -112,7 +115,19 @@ def predict(
         upper=risk.upper,
         standard_error=error,
     )
-    return _report(out, asked, name, risk, reader.translation.unknown["count"].to_numpy())
+    report = _report(out, asked, name, risk, reader.translation.unknown["count"].to_numpy())
+    return replace(report, asked_untrained=untrained)
+
+
+def _untrained(run: Run, asked: Labels) -> tuple[str, ...]:
+    """Codes that are asked for though they are no outcomes of the run; says so."""
+    codes = tuple(sorted(set(asked.task["outcomes"]) - set(run.outcomes)))
+    if codes:
+        console.print(
+            f"{', '.join(codes)}: no outcome that the run was trained to be asked for, so these risks are rough. "
+            "Name an OUTCOME// code, fine-tune the run on such labels, or use the method simulate."
+        )
+    return codes
 
 
 def _heads(

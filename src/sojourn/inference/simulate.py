@@ -13,7 +13,7 @@ from sojourn.errors import TaskError
 from sojourn.events.store import EventStore
 from sojourn.files import atomic_folder, write_json
 from sojourn.inference.futures import Drawn, Sampling, draw, first_times, to_frame
-from sojourn.inference.histories import Moments, ask, moments
+from sojourn.inference.histories import Moments, ask, moment_of
 from sojourn.inference.risk import hazards
 from sojourn.model import Network
 from sojourn.progress import console
@@ -62,14 +62,13 @@ def simulate(
     Raises
     ------
     TaskError
-        If the subject is not in the store or has no record before `at`.
+        If the subject has no record before `at`, or its record has ended by then.
+    StoreError
+        If the subject is not in the store.
     """
     trained, opened = Run(run), EventStore.open(store)
-    asked = moments(opened, np.array([subject]), np.array([at], dtype="datetime64[us]"))
+    asked = moment_of(opened, subject, at)
     row, now = int(asked.row[0]), int(asked.seconds[0])
-    if now < 0:
-        msg = "at must not lie before the subject's first event; it does. Choose a later moment."
-        raise TaskError(msg)
     reader, network = trained.reader(opened), trained.network()
     sampling = Sampling(num_samples, trained.config.context, seed)
     with console.status(f"sampling {num_samples} futures"):

@@ -10,7 +10,7 @@ import torch
 
 from sojourn.errors import TaskError
 from sojourn.events.store import EventStore
-from sojourn.inference.histories import ask, moments, states
+from sojourn.inference.histories import ask, moment_of, states
 from sojourn.training.run import Run
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
@@ -41,7 +41,7 @@ def future_value(
     ------
     TaskError
         If the run does not know the code, it carries no values, an hour is negative, or the subject has no record
-        before `at`.
+        before `at`, or its record has ended by then.
     """
     trained, opened = Run(run), EventStore.open(store)
     index = trained.vocabulary.index.get(code)
@@ -51,10 +51,7 @@ def future_value(
     if min(hours, default=0.0) < 0:
         msg = f"hours must not be negative; got {min(hours)}."
         raise TaskError(msg)
-    asked_at = moments(opened, np.array([subject]), np.array([at], dtype="datetime64[us]"))
-    if asked_at.seconds[0] < 0:
-        msg = "at must not lie before the subject's first event; it does. Choose a later moment."
-        raise TaskError(msg)
+    asked_at = moment_of(opened, subject, at)
     reader, network = trained.reader(opened), trained.network()
     (asked,) = ask(reader, asked_at, context=trained.config.context)
     since = int(asked_at.seconds[0]) - int(asked.gap[0])

@@ -1,5 +1,6 @@
 """Evaluate prediction files: metrics with intervals, overall and per site, as JSON, figures and rows to print."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -95,11 +96,18 @@ class Evaluation:
     """The same for the files whose labels are numbers."""
 
     def table(self) -> list[dict[str, str]]:
-        """One row of texts for each entry: task, method, group, counts, and `value [lower, upper]` of each metric."""
+        """One row of texts for each entry: task, method, group, counts, and `value [lower, upper]` of each metric.
+
+        Where several files are of one method, the method comes with the file.
+        """
+        files = {(entry.task, entry.method, entry.file) for entry in self.entries}
+        count = Counter((task, method) for task, method, _ in files)
         return [
             {
                 "task": entry.task,
-                "method": entry.method,
+                "method": entry.method
+                if count[entry.task, entry.method] == 1
+                else f"{entry.method} ({entry.file.removesuffix('.parquet')})",
                 "group": entry.group,
                 "predictions": f"{entry.num_predictions:,}",
                 "subjects": f"{entry.num_subjects:,}",
@@ -148,6 +156,9 @@ def evaluate(
     if not predictions:
         msg = "predictions must name at least one file; got none."
         raise DataError(msg)
+    if out.exists() and not out.is_dir():
+        msg = f"out must be a folder to write; got the file {out}. Name a folder after the prediction files."
+        raise DataError(msg)
     files = [(path, _read(path, by)) for path in predictions]
     entries: list[Entry] = []
     numbers: list[NumberEntry] = []
@@ -164,6 +175,9 @@ def evaluate(
                 entries.append(_entry(name, found, group, table, **draws))
             bar.advance()
     out.mkdir(parents=True, exist_ok=True)
+    if (out / "evaluation.json").exists():
+        for old in out.glob("*.png"):
+            old.unlink()
     figures = draw_figures(entries, [found for _, found in files if not found.has_numbers], out)
     content = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -12,11 +12,12 @@ from sojourn.errors import TaskError, describe
 from sojourn.events import meds
 from sojourn.events.units import marked_shards, read_rules, unmarked
 from sojourn.tasks.cohort import Attrition
-from sojourn.tasks.outcomes import OUTCOME_PREFIX, derive_outcomes, outcomes
+from sojourn.tasks.outcomes import OUTCOME_PREFIX, EventOutcome, derive_outcomes, matching_codes, outcomes
 from sojourn.tasks.reading import mapped_events
 
 __all__ = ["label_with_aces"]
 
+_DEATH = "MEDS_DEATH"
 _ROW = ["subject_id", "prediction_time"]
 _LABEL_TYPES: dict[str, Any] = {
     "subject_id": pl.Int64,
@@ -167,7 +168,21 @@ def _question(task: Any, codes: dict[str, str]) -> _Question | None:
     found = _outcome_codes(task, window.label, codes)
     if not found:
         return None
-    return _Question(sorted(found), None if size is None else size / timedelta(hours=1))
+    asked = _as_outcome(found, set(codes.values()))
+    return _Question(sorted(asked), None if size is None else size / timedelta(hours=1))
+
+
+def _as_outcome(found: set[str], known: set[str]) -> set[str]:
+    """The outcome that a set of codes means, if there is one: a network is trained to be asked for outcomes.
+
+    The standard's code of death stands for death however a data set records it.
+    """
+    for outcome in outcomes().values():
+        if isinstance(outcome, EventOutcome):
+            shown = set(matching_codes(sorted(known), outcome.codes))
+            if found == shown or (_DEATH in outcome.codes and _DEATH in found and found <= shown):
+                return {outcome.code}
+    return found
 
 
 def _outcome_codes(task: Any, name: str, codes: dict[str, str]) -> set[str] | None:

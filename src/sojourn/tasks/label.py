@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sojourn.errors import TaskError
+from sojourn.events.meds import subjects_of
 from sojourn.events.store import EventStore
 from sojourn.tasks.cohort import Attrition, label_events, needed_roots
 from sojourn.tasks.definitions import Task, get_task
@@ -48,7 +49,7 @@ class LabelReport:
 
 
 class Subset(NamedTuple):
-    """Which subjects of a store are labelled; None: all."""
+    """Which subjects are labelled; None: all."""
 
     splits: Collection[str] | None = None
     sites: Collection[str] | None = None
@@ -79,7 +80,8 @@ def label(
         `sojourn_task` holds, as JSON, name, description, outcome codes, horizon_hours (null: until the record or stay
         ends), when predictions are made, and the attrition.
     splits
-        Label subjects of these splits only: train, tuning, held_out. Needs an event store, as the next two do.
+        Label subjects of these splits only: train, tuning, held_out. Those of a MEDS data set are the ones that its
+        store has: its own, or by the hash of `sojourn build`.
     sites
         Label subjects of these sites only.
     exclude_sites
@@ -98,8 +100,8 @@ def label(
     ------
     TaskError
         If there is no such task, the ACES file cannot be used, or the data hold nothing that could show the outcome:
-        where nobody measures lactate, "no lactate above 4" is not known. Also for a split or site that the store does
-        not have, and for a data set that is no store where one is needed.
+        where nobody measures lactate, "no lactate above 4" is not known. Also for a split or site that the data do not
+        have, and for an event store where ACES needs a MEDS data set.
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
     """
@@ -142,18 +144,13 @@ def _task_of(text: str, dataset: Path) -> Task:
 
 
 def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:
-    """Ids of the chosen subjects of a store."""
-    if not is_store(dataset):
-        msg = (
-            f"dataset must be an event store to choose splits or sites; got {dataset}. Build one with `sojourn build`."
-        )
-        raise TaskError(msg)
-    table = EventStore.open(dataset).subjects
+    """Ids of the chosen subjects."""
+    table = EventStore.open(dataset).subjects if is_store(dataset) else subjects_of(dataset)
     sites = [*(subset.sites or ()), *(subset.exclude_sites or ())]
     for what, asked in (("split", subset.splits or ()), ("site", sites)):
         lacking = sorted(set(asked) - set(table[what]))
         if lacking:
-            msg = f"{what} must be one of the store's; {dataset} has no {', '.join(lacking)}. See `sojourn inspect`."
+            msg = f"{what} must be one of the data; {dataset} has no {', '.join(lacking)}. See `sojourn inspect`."
             raise TaskError(msg)
     chosen = ~pl.col("site").is_in(list(subset.exclude_sites or ()))
     for what, wanted in (("split", subset.splits), ("site", subset.sites)):

@@ -33,9 +33,14 @@ def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:
     Raises
     ------
     RunError
-        If it does.
+        If it does, or holds anything that is no run: a store too has a `vocabulary.parquet`.
     """
     if not (run / SETTINGS).exists():
+        if run.exists() and (not run.is_dir() or next(run.iterdir(), None) is not None):
+            msg = (
+                f"run must be a new or empty folder, or hold a run; {run} holds something else. Choose another folder."
+            )
+            raise RunError(msg)
         return
     before, settings = read_settings(run), selection.settings()
     if LINEAGE in before:

@@ -58,9 +58,9 @@ def pretrain(
     settings = read_config(config)
     selection = Selection(EventStore.open(store), settings)
     check_folder(run, selection, resume=resume)
+    trainer = Trainer(selection, run)  # where it cannot be made, say for want of a device, nothing is written
     if is_first_process():
         open_folder(run, selection)
-    trainer = Trainer(selection, run)
     was_finished = trainer.is_finished
     if not was_finished:
         trainer.fit()

@@ -1,9 +1,10 @@
 """How to make the same result again, and what it does not say."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from sojourn.report.artifacts import RunFolder, as_mapping, find
+from sojourn.report.artifacts import RunFolder, as_list, as_mapping, find
 from sojourn.report.blocks import Block, Commands, Section, Table, paragraph
 from sojourn.report.sections.model import flatten
 
@@ -11,7 +12,7 @@ _STEPS = (
     "sojourn ingest SOURCE RAW DATASET",
     "sojourn build STORE DATASET",
     "sojourn pretrain STORE NEW_RUN --config {run}/run.yaml",
-    "sojourn label TASK STORE LABELS",
+    "sojourn label TASK STORE LABELS {unseen}",
     "sojourn predict {run} STORE LABELS PREDICTIONS",
     "sojourn evaluate PREDICTIONS {run}/artifacts/evaluation --by site",
     "sojourn report {run} report.html",
@@ -26,7 +27,7 @@ def reproduce_section(run: RunFolder) -> Section:
             "The steps, with names to fill in. <code>run.yaml</code> holds every setting; the same store, settings "
             "and versions give the same losses."
         ),
-        Commands(tuple(step.format(run=run.name) for step in _STEPS)),
+        Commands(tuple(step.format(run=run.name, unseen=_unseen(run)) for step in _STEPS)),
     ]
     identity = _identity(run)
     if identity:
@@ -45,6 +46,12 @@ def reproduce_section(run: RunFolder) -> Section:
         ),
     ]
     return Section("reproduce", "Reproduce, and limits", blocks)
+
+
+def _unseen(run: RunFolder) -> str:
+    """Options that leave out whom the run has learnt from: its held-out sites, or else the held-out subjects."""
+    sites = as_list(find(run.settings, "held_out_sites"))
+    return " ".join(f"--site {shlex.quote(str(site))}" for site in sites) or "--split held_out"
 
 
 def _identity(run: RunFolder) -> list[tuple[str, str]]:
