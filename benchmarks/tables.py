@@ -52,6 +52,34 @@ def unseen() -> Iterator[str]:
     return _table(("task", "method", "seeds", "AUROC, mean (range)", "expected:observed, mean (range)"), rows)
 
 
+def drawn() -> Iterator[str]:
+    """Risks as asked in one pass and as drawn in futures, of the same moments, beside what came true."""
+    rows = [
+        (
+            line["task"],
+            line["seed"],
+            line["moments"],
+            *(f"{line[name]:.4f}" for name in ("asked", "drawn", "observed")),
+            f"{line['difference']:+.4f} ± {line['standard_error']:.4f}",
+            f"{line['monte_carlo_error']:.4f}",
+            f"{line['rank_correlation']:.2f}",
+        )
+        for line in _results(["unseen_hospital"]).get("unseen_hospital", {}).get("asked_and_drawn", [])
+    ]
+    header = (
+        "task",
+        "seed",
+        "moments",
+        "asked",
+        "drawn",
+        "came true",
+        "drawn - asked",
+        "of it sampling",
+        "rank correlation",
+    )
+    return _table(header, rows)
+
+
 def ablations() -> Iterator[str]:
     """Each arm's bits per event, and the paired difference to the model as it is."""
     rows = []
@@ -365,6 +393,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "likelihoods": lambda: tables_sites.lines(tables_studies.likelihoods()),
     "trainings": lambda: tables_sites.lines(tables_studies.trainings()),
     "unseen": unseen,
+    "drawn": drawn,
     "ablations": ablations,
     "scaling": scaling,
     "rates": rates,

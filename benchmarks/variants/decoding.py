@@ -3,6 +3,7 @@
 Shape letters: B rows, L positions, E events, N scored events, K scored instants, D width, F time features.
 """
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -64,12 +65,12 @@ class OtherDecoder(Network):
         """States that an instant is decoded from, given those of `states_of`."""
         return torch.cat([torch.zeros_like(h[:, :1]), h[:, :-1]], 1)
 
+    @abstractmethod
     def decision_states(self, batch: Batch, found: Scored, phi_ND: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """States of the decision of each scored event and of each scored instant's END, (N, D) and (K, D).
 
         `before` is what `states_before` gave.
         """
-        raise NotImplementedError
 
     def decisions(self, batch: Batch, phi_ED: Tensor, before: Tensor) -> Decisions:
         """Log-probabilities of all decisions of a batch with at least one scored event."""

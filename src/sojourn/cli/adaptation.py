@@ -79,6 +79,9 @@ def adapt(
         bool, typer.Option("--outcomes/--no-outcomes", help="Whether the site's OUTCOME// events may be learnt from.")
     ] = False,
     max_subjects: Annotated[int | None, typer.Option(min=2, help="Subjects that are read at most.")] = None,
+    level_prior: Annotated[
+        float | None, typer.Option(min=0, help="For looking: how far a log-level may lie from 0 (default 0.5).")
+    ] = None,
     learning_rate: _Rate = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -93,7 +96,7 @@ def adapt(
     from sojourn.adaptation.adapt import adapt as fit
 
     asked = {"what": what, "epochs": epochs, "outcomes": outcomes, "max_subjects": max_subjects}
-    config = _given(asked | {"learning_rate": learning_rate, "seed": seed})
+    config = _given(asked | {"level_prior": level_prior, "learning_rate": learning_rate, "seed": seed})
     report = fit(run, store, new_run, site=site, config=config)
     _say_finished(report, new_run)
     levels = [{"outcome": name, "hazard x": round(factor, 3)} for name, factor in report.levels.items()]

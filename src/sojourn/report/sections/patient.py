@@ -34,7 +34,8 @@ def patient_section(run: RunFolder) -> Section:
                 Markup(timeline_figure(timeline, standalone=False)),
                 "Observed values and simulated futures; below, the risk of each outcome as the query answers it "
                 "(solid) and as the share of simulated futures that have it (dashed, with the 95 % range of "
-                "Monte-Carlo error). The two should agree.",
+                "Monte-Carlo error). Asking and drawing are trained apart: how far the lines differ says how far the "
+                "network agrees with itself.",
             ),
         ),
     )
