@@ -102,7 +102,8 @@ def _read_table(name: str, place: RawTables, site: str | None, letters: dict[int
         letters.update(_records(rows))
         return _convert(rows, starts, site)
 
-    starts = _ventilation_starts(pl.concat(_ventilation(keyed(frame)) for frame in place.batches(name, columns)))
+    frames = place.batches(name, columns, why="no measurement has a time")
+    starts = _ventilation_starts(pl.concat(_ventilation(keyed(frame)) for frame in frames))
     yield from place.stream(name, transform, columns)
 
 
