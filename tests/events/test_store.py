@@ -1,6 +1,7 @@
 """Reading a store: random access, windows, splits and sites, damage."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,15 @@ def test_few_maps_serve_many_shards(store: EventStore, monkeypatch: pytest.Monke
     np.testing.assert_array_equal(again.subject(119).value, store.subject(119).value)
     # Arrays handed out before stay valid.
     np.testing.assert_array_equal(first.value, store.subject(0).value)
+
+
+def test_data_sets_whose_folders_have_one_name_keep_their_accounts(
+    make_meds: Callable[..., Path], make_rows: Callable[..., pl.DataFrame], tmp_path: Path
+) -> None:
+    folders = [tmp_path / place / "meds" for place in ("north", "south")]
+    for number, folder in enumerate(folders):
+        make_meds(folder, [make_rows(number, 5, first_id=100 * number)])
+        write_json(folder / "metadata" / "ingest.json", {"source": str(number)})
+    build_store(tmp_path / "store", folders)
+    accounts = EventStore.open(tmp_path / "store").accounts()
+    assert accounts == [{"source": "0", "name": "north/meds"}, {"source": "1", "name": "south/meds"}]

@@ -168,6 +168,18 @@ def test_one_set_takes_only_its_outcomes(raw: Path, tmp_path: Path) -> None:
     assert report.sites == {"challenge-2012-b": 2}
 
 
+def test_an_unpacked_set_has_its_letter_and_the_outcomes_beside_it(raw: Path, tmp_path: Path) -> None:
+    report = ingest("challenge-2012", raw / "set-b", tmp_path / "out")
+    assert [table.table for table in report.tables] == ["txt", "Outcomes-b"]
+    assert (report.sites, report.warnings) == ({"challenge-2012-b": 2}, ())
+
+
+def test_the_set_is_known_from_inside_its_folder(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(raw / "set-a")
+    report = ingest("challenge-2012", Path(), tmp_path / "out")
+    assert (report.sites, report.warnings) == ({"challenge-2012-a": 3}, ())
+
+
 @pytest.mark.real
 def test_both_sets_are_accounted_for(sojourn_data: Path, tmp_path: Path, read_events: ReadEvents) -> None:
     report = ingest("challenge-2012", sojourn_data / "challenge-2012", tmp_path / "out")

@@ -94,8 +94,10 @@ def test_absent_tables_and_columns_are_said(sqlite_file: Path) -> None:
         "table death is missing: deaths will be missing",
         "column care_site_id of person is missing: it is taken as unknown",
     ]
+    assert list(tables.batches("person", ("location_id",), lost="homes")) == []
+    assert warnings[2:] == ["table person lacks the column(s) location_id: homes will be missing"]
     with pytest.raises(MissingTableError, match="location_id"):
-        list(tables.batches("person", ("location_id",)))
+        list(tables.batches("person", ("location_id",), why="nobody is known"))
 
 
 def test_a_second_call_finds_the_data_set_and_another_state_is_refused(folder: Path, sqlite_file: Path) -> None:

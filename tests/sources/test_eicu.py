@@ -253,9 +253,19 @@ def test_stays_of_one_patient_are_in_the_same_split(raw: Path):
 
 
 def test_patients_are_needed(raw: Path):
+    (raw / "patient.csv.gz").write_bytes(gzip.compress(PATIENT.replace("unitadmittime24", "clock", 1).encode()))
+    with pytest.raises(MissingTableError, match=r"patient .* the column\(s\) unitadmittime24"):
+        _read(raw)
     (raw / "patient.csv.gz").unlink()
     with pytest.raises(MissingTableError, match="patient"):
         _read(raw)
+
+
+def test_a_stay_without_its_status_still_ends(raw: Path):
+    text = PATIENT.replace("unitdischargestatus", "status", 1)
+    (raw / "patient.csv.gz").write_bytes(gzip.compress(text.encode()))
+    events = _read(raw)[0]["patient"].events
+    assert events.filter(pl.col("code") == "ICU_DISCHARGE")["subject_id"].n_unique() == 4
 
 
 def test_a_part_of_the_laboratory_stands_in_for_it(raw: Path):

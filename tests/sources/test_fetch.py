@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from sojourn.cli.data import fetch as command
 from sojourn.errors import ConfigError, FetchError
 from sojourn.sources import fetch as module
-from sojourn.sources.fetch import DATASETS, fetch, parse_checksums
+from sojourn.sources.fetch import DATASETS, OpenDataSet, fetch, parse_checksums
 
 BIG = bytes(range(256)) * 4096
 FILES = {"LICENSE.txt": b"open", "hosp/admissions.csv.gz": BIG, "icu/with space.csv": b"", "empty": b""}
@@ -99,7 +100,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def get(archive: Archive, out: Path) -> dict[str, bytes]:
     """Fetch one file after the other and say what lies there, but for the list."""
-    assert fetch("mimic-iv-demo", out, base_url=archive.url, workers=1) == out
+    assert fetch("mimic-iv-demo", out, base_url=archive.url, workers=1).out == out
     found = contents(out)
     assert found.pop("SHA256SUMS.txt")
     return found
@@ -114,6 +115,27 @@ def test_many_at_once_are_the_same(archive: Archive, tmp_path: Path) -> None:
     archive.files = {f"set-a/{i}.txt": b"%d" % i for i in range(50)}
     fetch("challenge-2012", tmp_path / "out", base_url=archive.url, workers=4)
     assert len(contents(tmp_path / "out")) == 51
+
+
+def test_a_second_call_says_that_all_was_there(archive: Archive, tmp_path: Path) -> None:
+    reports = [fetch("mimic-iv-demo", tmp_path / "out", base_url=archive.url) for _ in range(2)]
+    (tmp_path / "out" / "empty").write_bytes(b"tampered")
+    reports.append(fetch("mimic-iv-demo", tmp_path / "out", base_url=archive.url))
+    assert [report.num_downloaded for report in reports] == [len(FILES), 0, 1]
+    assert [report.already_there for report in reports] == [False, True, False]
+
+
+def test_the_command_says_that_all_was_there(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(DATASETS, "mimic-iv-demo", OpenDataSet(archive.url, "open"))
+    said = []
+    for _ in range(2):
+        command("mimic-iv-demo", tmp_path / "out")
+        said.append(capsys.readouterr().err)
+    assert "fetched to" in said[0]
+    assert "was there already" in said[1]
+    assert "fetched to" not in said[1]
 
 
 def test_a_second_call_downloads_only_the_list(archive: Archive, tmp_path: Path) -> None:

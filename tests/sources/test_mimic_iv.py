@@ -216,6 +216,48 @@ def test_missing_tables_are_said_and_only_patients_and_admissions_are_needed(raw
         _read(raw)
 
 
+def _without(raw: Path, name: str, *columns: str) -> None:
+    """Write a table anew without some columns."""
+    frame = pl.read_csv(TABLES[name].encode(), infer_schema=False).drop(columns)
+    text = frame.write_csv().encode()
+    (raw / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+
+
+def test_numbers_of_the_laboratory_are_read_from_the_text_where_their_column_is_missing(raw: Path):
+    whole = _events(raw, "hosp/labevents")
+    _without(raw, "hosp/labevents.csv.gz", "valuenum")
+    assert _events(raw, "hosp/labevents").equals(whole)
+    assert "column valuenum of hosp/labevents is missing: it is taken as unknown" in _read(raw)[1]
+
+
+def test_charted_numbers_are_read_from_the_text_where_their_column_is_missing(raw: Path):
+    (raw / "icu/chartevents.csv").write_text(
+        "subject_id,charttime,itemid,value,valueuom\n1,2150-01-10 10:00:00,220045,88,bpm\n"
+    )
+    assert _events(raw, "icu/chartevents").select("code", "numeric_value").rows() == [("CHART//220045//bpm", 88.0)]
+
+
+def test_a_table_without_its_times_is_lost_and_the_others_are_read(raw: Path):
+    tables = {batch.table for batch in _read(raw)[0]}
+    _without(raw, "hosp/labevents.csv.gz", "charttime")
+    batches, warnings = _read(raw)
+    assert {batch.table for batch in batches} == tables - {"hosp/labevents"}
+    assert "table hosp/labevents lacks the column(s) charttime: laboratory results will be missing" in warnings
+
+
+def test_patients_are_known_without_age_and_sex_but_not_without_their_number(raw: Path):
+    _without(raw, "hosp/patients.csv", "gender", "anchor_age", "anchor_year")
+    times = _times(_events(raw), 2)
+    assert times["MEDS_DEATH"] == datetime(2151, 3, 1, 23, 59, 59)
+    assert not times.keys() & {"MEDS_BIRTH", "GENDER//M"}
+    _without(raw, "hosp/admissions.csv.gz", "dischtime")
+    with pytest.raises(MissingTableError, match=r"hosp/admissions .* the column\(s\) dischtime"):
+        _read(raw)
+    _without(raw, "hosp/patients.csv", "subject_id")
+    with pytest.raises(MissingTableError, match=r"hosp/patients .* the column\(s\) subject_id"):
+        _read(raw)
+
+
 def test_tables_that_are_not_read_are_said(raw: Path):
     (raw / "hosp/poe.csv").write_text("poe_id\n1\n")
     assert any("hosp/poe is there but not read" in warning for warning in _read(raw)[1])

@@ -80,8 +80,28 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         "table icu/chartevents is missing: vital signs will be missing",
         "column unit of hosp/things is missing: it is taken as unknown",
     ]
-    with pytest.raises(MissingTableError, match=r"column\(s\) charttime"):
-        tables.read("hosp/things", ["charttime"])
+
+
+def test_a_table_without_a_needed_column_is_lost_as_one_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path, "csv")
+    warnings: list[str] = []
+    tables = RawTables(tmp_path, warnings.append)
+    assert tables.read("hosp/things", ["x", "charttime", "itemid"], lost="vital signs") is None
+    assert list(tables.stream("hosp/things", lambda frame: (as_events(), frame), ["charttime"])) == []
+    assert warnings == [
+        "table hosp/things lacks the column(s) charttime, itemid: vital signs will be missing",
+        "table hosp/things lacks the column(s) charttime: its events will be missing",
+    ]
+
+
+def test_a_table_without_which_nothing_works_is_an_error_with_its_columns(tmp_path: Path) -> None:
+    write(tmp_path, "csv")
+    tables = RawTables(tmp_path, pytest.fail)
+    assert tables.read_needed("hosp/things", ["x"], why="nobody is known").height == 3
+    with pytest.raises(MissingTableError, match=r"things .* the column\(s\) charttime; .* nobody is known"):
+        tables.read_needed("hosp/things", ["charttime"], why="nobody is known")
+    with pytest.raises(MissingTableError, match="must hold hosp/stays, without which nobody is known"):
+        tables.read_needed("hosp/stays", why="nobody is known")
 
 
 def test_bytes_that_are_no_text_do_not_stop_a_table(tmp_path: Path) -> None:

@@ -71,6 +71,33 @@ def test_values_that_cannot_be_used_are_refused(tmp_path: Path, change: pl.Expr,
         read_predictions(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (pl.col("prediction_time").cast(pl.String), "dates with times in prediction_time; it holds String"),
+        (pl.lit("0.5").alias("predicted_boolean_probability"), "numbers in predicted_boolean_probability"),
+        (pl.lit("low").alias("probability_lower"), "numbers in probability_lower"),
+        (pl.col("boolean_value").cast(pl.String), "true or false in boolean_value"),
+        (pl.col("subject_id").cast(pl.String), "whole numbers in subject_id; it holds String. Write the column as"),
+    ],
+)
+def test_text_where_times_or_numbers_are_needed_is_refused(tmp_path: Path, change: pl.Expr, said: str) -> None:
+    path = tmp_path / "rival.parquet"
+    frame().with_columns(predicted_boolean_probability=pl.lit(0.5)).with_columns(change).write_parquet(path)
+    with pytest.raises(SchemaError, match=rf"rival\.parquet must hold {said}"):
+        read_predictions(path)
+    if "probab" not in said:
+        with pytest.raises(SchemaError, match=said):
+            read_labels(path)
+
+
+def test_limits_that_nobody_gave_and_labels_of_0_and_1_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rival.parquet"
+    table = frame().with_columns(pl.col("boolean_value").cast(pl.Int8), predicted_boolean_probability=pl.lit(0.5))
+    table.with_columns(probability_lower=None, probability_upper=None).write_parquet(path)
+    assert read_predictions(path).table["probability_lower"].null_count() == 2
+
+
 def test_a_missing_column_and_a_truncated_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     frame().write_parquet(path)

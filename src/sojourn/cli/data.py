@@ -20,7 +20,8 @@ def fetch(
     """
     from sojourn.sources.fetch import fetch as run
 
-    say(f"fetched to {run(name, out)}")
+    report = run(name, out)
+    say(f"{out} was there already, with the right checksums" if report.already_there else f"fetched to {out}")
 
 
 def ingest(

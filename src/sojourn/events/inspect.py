@@ -1,7 +1,8 @@
 """What a MEDS data set, an event store or a run holds: counts and spans, never a patient's times or values."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,10 @@ from sojourn.events.store import MANIFEST, EventStore
 from sojourn.events.units import DECISIONS, describe_units, read_units
 from sojourn.files import read_json
 
-SETTINGS, METRICS = "run.yaml", "metrics.jsonl"
+SETTINGS, METRICS, VOCABULARY = "run.yaml", "metrics.jsonl", "vocabulary.parquet"
+DATA = "artifacts/data.json"
+"""What a run says of the data that it learnt from."""
+_STORED = ("subjects", "events", "codes")
 _HOURS_PER_YEAR = 24 * 365.25
 
 
@@ -46,12 +50,12 @@ class Inspection:
     sites: dict[str, dict[str, int]]
     """Subjects (and, in a store, events and recorded tick in seconds) by site."""
     families: dict[str, dict[str, int]]
-    """Codes and events by the first level of the code."""
+    """Codes and events by the first level of the code; in a run, of what it was trained on."""
     span: dict[str, float]
     """years between the first and the last event of the data; hours that the median and the longest-but-5 % record
-    last."""
+    last. A run does not say."""
     quarantine: tuple[dict[str, str | int], ...]
-    """table, reason, rows: what was set aside on the way here."""
+    """table, reason, rows: what was set aside on the way here, by the ingestion and by the build."""
     notes: tuple[str, ...] = ()
     """Warnings of the ingestion, and what else is worth knowing."""
     units: tuple[dict[str, str | int | float | None], ...] = ()
@@ -118,7 +122,8 @@ def _store(path: Path) -> Inspection:
     follow_up = store.subjects.filter(pl.col("follow_up_s").is_finite())["follow_up_s"] / 3600
     splits = store.subjects.group_by("split").len().sort("split")
     instants = int(store.subjects["num_instants"].sum())
-    accounts = [read_json(account).get("units", {}) for account in sorted((path / "datasets").rglob("*.json"))]
+    accounts = store.accounts()
+    by_build = {"tables": [{"table": "build", "reasons": report.quarantined}]}
     return Inspection(
         path=str(path),
         kind="store",
@@ -137,10 +142,24 @@ def _store(path: Path) -> Inspection:
         sites={row[0]: dict(zip(sites.columns[1:], row[1:], strict=True)) for row in sites.iter_rows()},
         families=_families(store.vocabulary.select("code", "count")),
         span=_span((last - first).total_seconds() / 3600 if first is not None else 0.0, follow_up),
-        quarantine=tuple({"table": "build", "reason": why, "rows": num} for why, num in report.quarantined.items()),
+        quarantine=(*_set_aside(accounts), *_set_aside([by_build])),
         notes=tuple(f"{name.replace('_', ' ')}: {count:,}" for name, count in report.notes.items() if count),
-        units=tuple(row for units in accounts for row in units.get("table", ())),
+        units=_units(accounts),
     )
+
+
+def _set_aside(accounts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str | int]]:
+    """What ingestion set aside of each table, by reason; of several data sets the table is named with its own."""
+    for account in accounts:
+        prefix = f"{account['name']}: " if len(accounts) > 1 else ""
+        for entry in account.get("tables", ()):
+            for reason, count in sorted(entry["reasons"].items()):
+                yield {"table": prefix + entry["table"], "reason": reason, "rows": count}
+
+
+def _units(accounts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str | int | float | None], ...]:
+    """Codes whose unit is not simply as declared, of all data sets."""
+    return tuple(row for account in accounts for row in account.get("units", {}).get("table", ()))
 
 
 def _meds(path: Path) -> Inspection:
@@ -168,11 +187,7 @@ def _meds(path: Path) -> Inspection:
         sites={name: {"subjects": count} for name, count in sites.iter_rows()},
         families=_families(codes),
         span=_span(extent / 3600, hours),
-        quarantine=tuple(
-            {"table": entry["table"], "reason": reason, "rows": count}
-            for entry in ingest.get("tables", [])
-            for reason, count in sorted(entry["reasons"].items())
-        ),
+        quarantine=tuple(_set_aside([ingest])),
         notes=tuple(ingest.get("warnings", ())),
         units=() if units is None else units.table,
     )
@@ -197,23 +212,61 @@ def _survey(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _run(path: Path) -> Inspection:
-    """A run: its settings, and the last figures of each split."""
+    """A run: its settings, the last figures of each split, and what it tells of the data that it learnt from."""
     try:
         settings = yaml.safe_load((path / SETTINGS).read_text()) or {}
     except yaml.YAMLError as error:
         msg = f"{path / SETTINGS} must hold YAML; it is damaged. Restore it or train again."
         raise DataError(msg) from error
-    counts: dict[str, int | float | str] = {}
-    if (path / METRICS).exists():
-        for line in (path / METRICS).read_text().splitlines():
+    data = read_json(path / DATA) if (path / DATA).exists() else {}
+    if not isinstance(data, dict):
+        msg = f"{path / DATA} must hold a JSON object; it is damaged. Remove it or train again."
+        raise DataError(msg)
+    accounts = data.get("datasets", [])
+    stored = data.get("store", {})
+    counts = _last_figures(path)
+    counts |= {f"{name} of the store": stored[f"num_{name}"] for name in _STORED if f"num_{name}" in stored}
+    weights = path / "model.safetensors"
+    counts["weights"] = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.exists() else "not trained to the end"
+    sites: Counter[str] = Counter()
+    for account in accounts:
+        sites.update(account.get("sites", {}))
+    return Inspection(
+        path=str(path),
+        kind="run",
+        counts=counts,
+        sites={site: {"subjects": count} for site, count in sorted(sites.items())},
+        families=_families_of_run(path),
+        span={},
+        quarantine=tuple(_set_aside(accounts)),
+        notes=tuple(f"{name} = {value}" for name, value in _flat(settings)),
+        units=_units(accounts),
+    )
+
+
+def _last_figures(run: Path) -> dict[str, int | float | str]:
+    """The last figures of each split in a run's log."""
+    figures: dict[str, int | float | str] = {}
+    if (run / METRICS).exists():
+        for line in (run / METRICS).read_text().splitlines():
             entry = json.loads(line) if line.endswith("}") else {}
             split = entry.pop("split", "train")
             numbers = {name: value for name, value in entry.items() if isinstance(value, int | float)}
-            counts |= {f"{split} {name.replace('_', ' ')}": value for name, value in numbers.items()}
-    weights = path / "model.safetensors"
-    counts["weights"] = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.exists() else "not trained to the end"
-    notes = tuple(f"{name} = {value}" for name, value in _flat(settings))
-    return Inspection(str(path), "run", counts, {}, {}, {}, (), notes)
+            figures |= {f"{split} {name.replace('_', ' ')}": value for name, value in numbers.items()}
+    return figures
+
+
+def _families_of_run(run: Path) -> dict[str, dict[str, int]]:
+    """Codes that a run knows and their events in its training; what it has no family for is `unknown`."""
+    path = run / VOCABULARY
+    if not path.exists():
+        return {}
+    try:
+        codes = pl.read_parquet(path, columns=["code", "count"])
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"{path} must be a readable vocabulary; reading it gave {type(error).__name__}. Train again."
+        raise DataError(msg) from error
+    return _families(codes.with_columns(pl.col("code").str.strip_prefix(SEPARATOR)))
 
 
 def _families(counts: pl.DataFrame) -> dict[str, dict[str, int]]:

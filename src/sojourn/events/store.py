@@ -193,6 +193,15 @@ class EventStore:
                 *(_take(array, static) for array in arrays[3:]),  # type: ignore[arg-type]
             )
 
+    def accounts(self) -> list[dict[str, Any]]:
+        """What the ingestion of each data set told, with the data set's name: tables, reasons, warnings, units."""
+        folder = self.path / "datasets"
+        # Data sets whose folders have the same name are called by the folder above too.
+        return [
+            read_json(path) | {"name": path.relative_to(folder).as_posix().removesuffix(".json")}
+            for path in sorted(folder.rglob("*.json"))
+        ]
+
     def verify(self) -> None:
         """Compare every file with its checksum in the manifest.
 

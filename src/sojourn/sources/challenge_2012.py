@@ -52,7 +52,7 @@ class Challenge2012:
         letters: dict[int, str | None] = {}
         tables = {} if is_archive(raw) else _find_tables(raw)
         if not tables:
-            yield from _read_files(find_inputs(raw, _FILES), site, letters)
+            yield from _read_files(raw, site, letters)
         for name, place in tables.items():
             yield from _read_table(name, place, site, letters)
         yield from read_outcomes(raw, letters, site, warn)
@@ -92,7 +92,7 @@ def _read_table(name: str, place: RawTables, site: str | None, letters: dict[int
     """Read a table twice: for the start of ventilation, then for the events; note the records in `letters`."""
     clock = "minutes" if "minutes" in place.columns(name) else "Time"
     columns = ("RecordID", clock, "Parameter", "Value")
-    letter = pl.lit(set_letter(name, _SET), pl.String)
+    letter = pl.lit(_letter(name, place.raw), pl.String)
 
     def keyed(frame: pl.DataFrame) -> pl.DataFrame:
         return _with_keys(frame.with_columns(_letter=letter), pl.col("RecordID"), clock)
@@ -102,18 +102,24 @@ def _read_table(name: str, place: RawTables, site: str | None, letters: dict[int
         letters.update(_records(rows))
         return _convert(rows, starts, site)
 
-    starts = _ventilation_starts(pl.concat(_ventilation(keyed(frame)) for frame in place.batches(name, columns)))
+    frames = place.batches(name, columns, why="no measurement has a time")
+    starts = _ventilation_starts(pl.concat(_ventilation(keyed(frame)) for frame in frames))
     yield from place.stream(name, transform, columns)
 
 
-def _read_files(places: list[Path], site: str | None, letters: dict[int, str | None]) -> Iterator[SourceBatch]:
+def _letter(path: str, folder: Path) -> str | None:
+    """Letter of the set: in the path below the folder, else in the name of the folder, as ``set-a`` unpacked."""
+    return set_letter(path, _SET) or set_letter(folder.absolute().name, _SET)
+
+
+def _read_files(raw: Path, site: str | None, letters: dict[int, str | None]) -> Iterator[SourceBatch]:
     """Read one file for each patient; note the records in `letters`."""
 
     def keys(path: str) -> tuple[str, str | None]:
-        return path.rsplit("/", 1)[-1].removesuffix(".txt"), set_letter(path, _SET)
+        return path.rsplit("/", 1)[-1].removesuffix(".txt"), _letter(path, raw)
 
     stacked = stack_files(
-        (file for place in places for file in iterate_files(place, _FILES)),
+        (file for place in find_inputs(raw, _FILES) for file in iterate_files(place, _FILES)),
         separator=",",
         required=("Time", "Parameter", "Value"),
         keys=keys,

@@ -6,7 +6,7 @@ the challenge computed from the stay (SAPS-I, SOFA) and a death after discharge 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -51,23 +51,35 @@ def site_of(letter: pl.Expr, site: str | None) -> pl.Expr:
 def read_outcomes(
     raw: Path, letters: Mapping[int, str | None], site: str | None, warn: Callable[[str], None]
 ) -> Iterator[SourceBatch]:
-    """Yield the outcomes, one table for each file that lies in the folder (or beside the file) `raw`.
+    """Yield the outcomes, one table for each file that lies in the folder or beside the file or folder `raw`.
 
     Parameters
     ----------
     letters : record -> letter of its set, of all records that were read; other records are quarantined. Files of
         sets that were not read are left alone.
     """
-    place = raw if raw.is_dir() else raw.parent
+    place = (raw if raw.is_dir() else raw.parent).absolute()
     read = {letter for letter in letters.values() if letter is not None}
-    paths = [path for path in sorted(place.rglob("*")) if re.fullmatch(_NAME, path.name)]
-    paths = [path for path in paths if not read or set_letter(path.name, _NAME) in read]
-    missing = sorted(read - {set_letter(path.name, _NAME) for path in paths})
+    paths = [path for path in _find(place.rglob("*")) if not read or set_letter(path.name, _NAME) in read]
+    elsewhere = read - _sets(paths)
+    # The official archive holds the records alone: unpacked, the outcomes lie beside its folder.
+    paths += [path for path in _find(place.parent.glob("*")) if set_letter(path.name, _NAME) in elsewhere]
+    missing = sorted(read - _sets(paths))
     if missing or not paths:
         warn(f"Outcomes of set {', '.join(missing).lower() or '?'} are missing: deaths and discharges will be missing")
     known = pl.DataFrame({"_record": letters.keys(), "_letter": letters.values()}, schema=_KNOWN)
     for path in paths:
         yield from _read_file(path, known, site)
+
+
+def _find(paths: Iterable[Path]) -> list[Path]:
+    """Files of outcomes among paths, sorted."""
+    return sorted(path for path in paths if re.fullmatch(_NAME, path.name))
+
+
+def _sets(paths: Iterable[Path]) -> set[str | None]:
+    """Letters of the sets whose outcomes some files hold."""
+    return {set_letter(path.name, _NAME) for path in paths}
 
 
 _KNOWN = {"_record": pl.Int64, "_letter": pl.String}

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import polars as pl
 
-from sojourn.errors import ConfigError, MissingTableError
+from sojourn.errors import ConfigError
 from sojourn.sources.frames import regroup
 from sojourn.sources.tables import RawTables
 
@@ -112,17 +112,13 @@ class DatabaseTables(RawTables):
         required: Sequence[str],
         optional: Sequence[str],
         lost: str,
+        why: str,
         batch_rows: int,
         malformed: list[tuple[int, str]],
     ) -> Iterator[pl.DataFrame]:
-        if self.find(name) is None:
-            self._warn(f"table {name} is missing: {lost or 'its events'} will be missing")
+        if self._is_lost(name, required, lost, why):
             return
         have = {column.lower(): column for column in self.columns(name)}
-        absent = [column for column in required if column.lower() not in have]
-        if absent:
-            msg = f"{name} in {self.shown} must have the column(s) {', '.join(absent)}; it does not. Restore the table."
-            raise MissingTableError(msg)
         for column in optional:
             if column.lower() not in have:
                 self._warn(f"column {column} of {name} is missing: it is taken as unknown")

@@ -46,11 +46,30 @@ DATASETS = {
 """Name -> where it is, for `fetch`."""
 
 
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """What a download brought."""
+
+    name: str
+    """Name of the data set."""
+    out: Path
+    """Folder that holds it, whole."""
+    num_files: int
+    """Files of the data set."""
+    num_downloaded: int
+    """Files that were downloaded now; the others were there, with the right checksum."""
+
+    @property
+    def already_there(self) -> bool:
+        """Whether nothing was left to download."""
+        return self.num_downloaded == 0
+
+
 class _TransientError(Exception):
     """Something that another try may mend."""
 
 
-def fetch(name: str, out: Path, *, base_url: str | None = None, workers: int = 4) -> Path:
+def fetch(name: str, out: Path, *, base_url: str | None = None, workers: int = 4) -> FetchReport:
     """Download an open data set.
 
     A file appears under its name only when it is whole and has the checksum that the data set lists; until then it is
@@ -65,8 +84,8 @@ def fetch(name: str, out: Path, *, base_url: str | None = None, workers: int = 4
 
     Returns
     -------
-    Path
-        `out`.
+    FetchReport
+        How many files there are, and how many had to be downloaded.
 
     Raises
     ------
@@ -89,14 +108,13 @@ def fetch(name: str, out: Path, *, base_url: str | None = None, workers: int = 4
         with progress_bar(f"fetch {name}", len(listed)) as bar, ThreadPoolExecutor(workers) as pool:
             running = [pool.submit(job.fetch_file, path, digest, bar) for path, digest in listed.items()]
             try:
-                for one in as_completed(running):
-                    one.result()
+                num_downloaded = sum(one.result() for one in as_completed(running))
             finally:
                 job.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
     with atomic_file(out / _LIST) as part:
         part.write_text(text)
-    return out
+    return FetchReport(name, out, len(listed), num_downloaded)
 
 
 def parse_checksums(text: str, place: str) -> dict[str, str]:
@@ -173,13 +191,15 @@ class _Job:
 
         return self._patiently(get, url, lambda: 0)
 
-    def fetch_file(self, path: str, digest: str, bar: Bar) -> None:
-        """Make sure that one file is there and right."""
+    def fetch_file(self, path: str, digest: str, bar: Bar) -> bool:
+        """Make sure that one file is there and right; whether it had to be downloaded."""
         target = self.out / path
-        if not self.stop.is_set() and not (target.is_file() and sha256(target) == digest):
+        is_missing = not self.stop.is_set() and not (target.is_file() and sha256(target) == digest)
+        if is_missing:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._download(path, digest, target, bar)
         bar.advance()
+        return is_missing
 
     def _download(self, path: str, digest: str, target: Path, bar: Bar) -> None:
         """Download into the part file, check it, and give it its name."""

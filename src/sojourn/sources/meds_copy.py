@@ -43,7 +43,7 @@ class MedsCopy:
             def transform(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
                 return _convert(frame, site_column, site, default_site)
 
-            yield from tables.stream(name, transform, _REQUIRED, optional)
+            yield from tables.stream(name, transform, _REQUIRED, optional, why="its events are not known")
 
     def codes(self, raw: Path) -> pl.DataFrame:
         """Descriptions that the data set brings."""

@@ -45,11 +45,13 @@ class Recipe(NamedTuple, Generic[KnownT]):
     convert: Callable[[pl.DataFrame, KnownT], Converted]
     """Maps a batch and what is known to (events, quarantined)."""
     required: tuple[str, ...]
-    """Columns without which the table cannot be read."""
+    """Columns without which the table cannot be read: it is lost then."""
     optional: tuple[str, ...] = ()
     """Columns that may be missing; they are null then."""
     lost: str = ""
     """What goes missing without the table, for the warning."""
+    why: str = ""
+    """What does not work without the table, if nothing does: then it is needed."""
 
     def stream(self, tables: RawTables, known: KnownT, *, found_as: str | None = None) -> Iterator[SourceBatch]:
         """Batches of this table; `found_as` is the file's name where it differs from the official one."""
@@ -59,6 +61,7 @@ class Recipe(NamedTuple, Generic[KnownT]):
             self.required,
             self.optional,
             lost=self.lost,
+            why=self.why,
         )
         return (batch._replace(table=self.table) for batch in batches)
 

@@ -63,6 +63,7 @@ class RawTables:
         optional: Sequence[str] = (),
         *,
         lost: str = "",
+        why: str = "",
         batch_rows: int = 500_000,
     ) -> Iterator[pl.DataFrame]:
         """Yield the table in frames of about `batch_rows` rows.
@@ -74,17 +75,19 @@ class RawTables:
         Parameters
         ----------
         name : official name, such as ``hosp/labevents``.
-        required, optional : columns to read; an absent optional one is null, with a warning.
+        required, optional : columns to read; an absent optional one is null, with a warning, and a table without a
+            required one is lost as one that is not there.
         lost : what goes missing without this table, for the warning.
+        why : what does not work without this table, if nothing does; then it is not lost with a warning but needed.
 
         Raises
         ------
         MissingTableError
-            If a required column is missing from a table that is there.
+            If a table that is needed is missing, or one of its required columns.
         SchemaError
             If the file cannot be read (truncated, not what its name says).
         """
-        return self._frames(name, required, optional, lost, batch_rows, [])
+        return self._frames(name, required, optional, lost, why, batch_rows, [])
 
     def stream(
         self,
@@ -94,6 +97,7 @@ class RawTables:
         optional: Sequence[str] = (),
         *,
         lost: str = "",
+        why: str = "",
         batch_rows: int = 500_000,
     ) -> Iterator[SourceBatch]:
         """Yield the table as `SourceBatch`: `transform` maps each frame to (events, quarantined).
@@ -101,7 +105,7 @@ class RawTables:
         Rows with a wrong number of fields come at the end, quarantined as ``malformed_row``.
         """
         malformed: list[tuple[int, str]] = []
-        for frame in self._frames(name, required, optional, lost, batch_rows, malformed):
+        for frame in self._frames(name, required, optional, lost, why, batch_rows, malformed):
             events, quarantined = transform(frame)
             yield SourceBatch(name, frame.height, events, quarantined)
         if malformed:
@@ -111,9 +115,21 @@ class RawTables:
     def read(
         self, name: str, required: Sequence[str] = (), optional: Sequence[str] = (), *, lost: str = ""
     ) -> pl.DataFrame | None:
-        """Read a small table (a dictionary of items, the stays) whole; None, with a warning, if it is missing."""
+        """Read a small table (a dictionary of items) whole; None, with a warning, if it or a column is missing."""
         frames = list(self.batches(name, required, optional, lost=lost))
         return pl.concat(frames) if frames else None
+
+    def read_needed(
+        self, name: str, required: Sequence[str] = (), optional: Sequence[str] = (), *, why: str
+    ) -> pl.DataFrame:
+        """Read a small table without which nothing works (the stays) whole; see `batches` for what is raised."""
+        empty = pl.DataFrame(schema={"row": pl.UInt64, **dict.fromkeys((*required, *optional), pl.String)})
+        frames = list(self.batches(name, required, optional, why=why))
+        return pl.concat(frames) if frames else empty
+
+    def need(self, name: str, required: Sequence[str] = (), *, why: str) -> None:
+        """Raise a `MissingTableError` now if a table that is read later, and without which nothing works, is lost."""
+        self._is_lost(name, required, "", why)
 
     def _frames(
         self,
@@ -121,19 +137,15 @@ class RawTables:
         required: Sequence[str],
         optional: Sequence[str],
         lost: str,
+        why: str,
         batch_rows: int,
         malformed: list[tuple[int, str]],
     ) -> Iterator[pl.DataFrame]:
         """Frames of one table; rows that are no rows are appended to `malformed` as (row, text)."""
         path = self.find(name)
-        if path is None:
-            self._warn(f"table {name} is missing: {lost or 'its events'} will be missing")
+        if self._is_lost(name, required, lost, why) or path is None:
             return
         have = {column.lower(): column for column in columns_of(path, self._text)}
-        absent = [column for column in required if column.lower() not in have]
-        if absent:
-            msg = f"{path} must have the column(s) {', '.join(absent)}; it does not. Restore the official table."
-            raise MissingTableError(msg)
         for column in optional:
             if column.lower() not in have:
                 self._warn(f"column {column} of {name} is missing: it is taken as unknown")
@@ -142,6 +154,23 @@ class RawTables:
         for frame in regroup(frames_of(path, list(wanted), malformed, self._text), batch_rows):
             absent_columns = (pl.lit(None, pl.String).alias(column) for column in nulls)
             yield frame.rename(wanted).with_columns(*absent_columns).select("row", *required, *optional)
+
+    def _is_lost(self, name: str, required: Sequence[str], lost: str, why: str) -> bool:
+        """Whether a table is missing or lacks a required column; said as a warning, or raised if it is needed."""
+        have = {column.lower() for column in self.columns(name)}
+        absent = ", ".join(column for column in required if column.lower() not in have)
+        is_there = self.find(name) is not None
+        if is_there and not absent:
+            return False
+        if why and is_there:
+            msg = f"{name} in {self.raw} must have the column(s) {absent}; it does not, and without this table {why}. "
+            raise MissingTableError(msg + "Restore the official table.")
+        if why:
+            msg = f"raw must hold {name}, without which {why}; {self.raw} does not. Add the table."
+            raise MissingTableError(msg)
+        what = f"table {name} lacks the column(s) {absent}" if is_there else f"table {name} is missing"
+        self._warn(f"{what}: {lost or 'its events'} will be missing")
+        return True
 
 
 def _index(raw: Path) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Label and prediction files: one parquet table each, with the task it belongs to in its metadata."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,27 @@ _NUMBER_SCHEMA = pa.schema(
         ("site", pa.string()),
     ]
 )
+
+
+class _Kind(NamedTuple):
+    """What a column may hold; files of other tools are not always written with the types of MEDS."""
+
+    fits: Callable[[pl.DataType], bool]
+    what: str
+    written_as: str
+
+
+_NUMBER = _Kind(lambda kind: kind.is_float() or kind.is_integer(), "numbers", "a float")
+_KINDS = {
+    "subject_id": _Kind(lambda kind: kind.is_integer(), "whole numbers", "an integer"),
+    "prediction_time": _Kind(lambda kind: kind in (pl.Datetime, pl.Date), "dates with times", "a timestamp"),
+    "boolean_value": _Kind(lambda kind: kind == pl.Boolean or kind.is_integer(), "true or false", "a boolean"),
+    "float_value": _NUMBER,
+    "predicted_boolean_probability": _NUMBER,
+    "predicted_float_value": _NUMBER,
+    "probability_lower": _NUMBER,
+    "probability_upper": _NUMBER,
+}
 
 
 class Labels(NamedTuple):
@@ -99,7 +121,8 @@ def read_labels(path: Path, *, numbers: bool = False) -> Labels:
     Raises
     ------
     SchemaError
-        If the file is no parquet, lacks a column, holds a null, or holds numbers where yes or no is needed.
+        If the file is no parquet, lacks a column, holds a null, holds text where times or numbers are needed, or
+        numbers where yes or no is needed.
     """
     table, metadata = _read(path, _KEY_SCHEMA.names)
     columns = list(_LABEL_SCHEMA.names)
@@ -191,8 +214,8 @@ def read_predictions(path: Path) -> Predictions:
     Raises
     ------
     SchemaError
-        If the file is no parquet, lacks a column, holds a null, or has a probability outside [0, 1] or a number that
-        is not finite.
+        If the file is no parquet, lacks a column, holds a null, holds text where times or numbers are needed, or has
+        a probability outside [0, 1] or a number that is not finite.
     """
     table, metadata = _read(path, _KEY_SCHEMA.names)
     is_number = "predicted_float_value" in table.columns and "predicted_boolean_probability" not in table.columns
@@ -232,6 +255,7 @@ def _read(path: Path, needed: list[str]) -> tuple[pl.DataFrame, dict[bytes, byte
         msg = f"{path} must be a parquet file of labels or predictions; reading it gave {type(error).__name__}."
         raise SchemaError(msg) from error
     _check_columns(table, needed, path)
+    _check_kinds(table, path)
     return table.with_columns(pl.col("prediction_time").cast(pl.Datetime("us"))), metadata
 
 
@@ -245,6 +269,15 @@ def _check_columns(table: pl.DataFrame, needed: list[str], path: Path) -> None:
     if num_null:
         msg = f"{path} must have no null in {needed}; {num_null} of {table.height} rows have."
         raise SchemaError(msg)
+
+
+def _check_kinds(table: pl.DataFrame, path: Path) -> None:
+    """Refuse text and the like where ids, times, answers or numbers are needed; a column of nulls is of no kind."""
+    for name, kind in table.schema.items():
+        known = _KINDS.get(name)
+        if known and kind != pl.Null and not known.fits(kind):
+            msg = f"{path} must hold {known.what} in {name}; it holds {kind}. Write the column as {known.written_as}."
+            raise SchemaError(msg)
 
 
 def _task(metadata: dict[bytes, bytes], path: Path) -> dict[str, Any]:

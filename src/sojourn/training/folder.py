@@ -11,7 +11,7 @@ import polars as pl
 from sojourn.concepts.coverage import coverage
 from sojourn.errors import RunError
 from sojourn.events.store import EventStore
-from sojourn.files import atomic_file, read_json, write_json
+from sojourn.files import atomic_file, write_json
 from sojourn.training.config import read_config
 from sojourn.training.fits import density_fits
 from sojourn.training.looking import looking, watched
@@ -72,10 +72,8 @@ def describe(run: Path, store: EventStore, tuning_rows: Ints) -> None:
     """Leave beside the weights what a report tells of the data and of how well the densities fit."""
     names = ("num_subjects", "num_events", "num_codes", "datasets", "sites", "inputs")
     manifest = {name: store.manifest[name] for name in names if name in store.manifest}
-    accounts = sorted((store.path / "datasets").glob("*.json"))
-    datasets = [read_json(path) | {"name": path.stem} for path in accounts]
     recorded = coverage(store.path).with_columns(pl.col("rate", "median").round_sig_figs(3)).to_dict(as_series=False)
-    content = {"datasets": datasets, "store": manifest, "coverage": recorded}
+    content = {"datasets": store.accounts(), "store": manifest, "coverage": recorded}
     write_json(run / "artifacts" / "data.json", content)
     trained = Run(run)
     asked = watched(trained.vocabulary, trained.outcomes, store)

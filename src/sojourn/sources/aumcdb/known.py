@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.errors import MissingTableError
 from sojourn.sources.casts import to_number
 from sojourn.sources.recipes import Converted, Emit, convert, unit_of
 from sojourn.sources.tables import RawTables
 
+NEEDED = "no item has a patient"
+"""What does not work without ``admissions``."""
 DEFAULT_YEAR = 2003
 _UNIT_WORDS = {"uur": "h", "dag": "d", "Geen": ""}
 
@@ -31,10 +32,8 @@ def look_up(tables: RawTables, site: str) -> Known:
     MissingTableError
         If they are missing: without them no item has a patient.
     """
-    frame = tables.read("admissions", ("patientid", "admissionid", "admittedat"), ("admissionyeargroup", "weightgroup"))
-    if frame is None:
-        msg = f"raw must hold admissions, without which no item has a patient; {tables.raw} does not."
-        raise MissingTableError(msg)
+    needed, optional = ("patientid", "admissionid", "admittedat"), ("admissionyeargroup", "weightgroup")
+    frame = tables.read_needed("admissions", needed, optional, why=NEEDED)
     first = pl.col("_admitted") == pl.col("_admitted").min().over("_patient")
     last = pl.col("_admitted") == pl.col("_admitted").max().over("_patient")
     year = pl.col("admissionyeargroup").cast(pl.String).str.extract(r"(\d{4})").cast(pl.Int32)

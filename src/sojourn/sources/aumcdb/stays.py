@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sojourn.sources.aumcdb.known import Known, at, events_of, join_admission, middle
+from sojourn.sources.aumcdb.known import NEEDED, Known, at, events_of, join_admission, middle
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
 _SEXES = {"Vrouw": "F", "Man": "M"}
@@ -60,5 +60,6 @@ RECIPES = (
             "heightgroup",
             "specialty",
         ),
+        why=NEEDED,
     ),
 )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import polars as pl
 import yaml
 
-from sojourn.errors import ConfigError, MissingTableError
+from sojourn.errors import ConfigError
 from sojourn.sources.casts import to_integer
 from sojourn.sources.clocks import day_ends_late, from_zoned, in_zone
 from sojourn.sources.identity import site_names, subject_numbers
@@ -16,6 +16,8 @@ from sojourn.sources.stays import icu_runs, says_died, with_ends
 from sojourn.sources.tables import RawTables
 
 STAY = "hospitalization_id"
+NEEDED = "no record has a subject"
+"""What does not work without the tables of patients and of hospitalizations."""
 _CONFIG = ("clif_config.json", "clif_config.yaml", "clif_config.yml", "config.json", "config.yaml", "config.yml")
 _UNSAID = pl.col("discharge_category").cast(pl.String).str.to_lowercase() == "missing"
 _HALF_A_YEAR = pl.duration(days=183)
@@ -49,14 +51,10 @@ def look_up(tables: RawTables, site: str | None) -> Known:
     ConfigError
         If the configuration names a time zone that does not exist.
     """
-    for table in ("patient", "hospitalization"):
-        if tables.find(find_name(tables, table)) is None:
-            msg = f"raw must hold clif_{table}, without which no record has a subject; {tables.raw} does not."
-            raise MissingTableError(msg)
     zone = _zone(tables.raw)
-    people = _read(tables, "patient", ("patient_id", "death_dttm"), ("birth_date",), zone)
+    people = _read(tables, "patient", ("patient_id", "death_dttm"), ("birth_date",), zone, why=NEEDED)
     columns = ("patient_id", STAY, "admission_dttm", "discharge_dttm", "discharge_category")
-    raw = _read(tables, "hospitalization", columns, ("age_at_admission",), zone)
+    raw = _read(tables, "hospitalization", columns, ("age_at_admission",), zone, why=NEEDED)
     ids = pl.concat([people["patient_id"], raw["patient_id"]]).cast(pl.String)
     adt = ("in_dttm", "out_dttm", "location_category")
     places = _read(tables, "adt", (STAY, *adt), ("hospital_id",), zone)
@@ -120,13 +118,18 @@ def _icu(places: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read(
-    tables: RawTables, table: str, required: tuple[str, ...], optional: tuple[str, ...], zone: str | None
+    tables: RawTables,
+    table: str,
+    required: tuple[str, ...],
+    optional: tuple[str, ...],
+    zone: str | None,
+    why: str = "",
 ) -> pl.DataFrame:
-    """A small table with local times; empty if it is missing."""
-    frame = tables.read(find_name(tables, table), required, optional, lost=f"all that clif_{table} says")
-    if frame is None:
-        frame = pl.DataFrame(schema={"row": pl.UInt64, **dict.fromkeys((*required, *optional), pl.String)})
-    return to_local(frame, zone)
+    """A small table with local times; empty if it is missing and not needed."""
+    lost = f"all that clif_{table} says"
+    frames = list(tables.batches(find_name(tables, table), required, optional, lost=lost, why=why))
+    empty = pl.DataFrame(schema={"row": pl.UInt64, **dict.fromkeys((*required, *optional), pl.String)})
+    return to_local(pl.concat(frames) if frames else empty, zone)
 
 
 def to_local(frame: pl.DataFrame, zone: str | None) -> pl.DataFrame:

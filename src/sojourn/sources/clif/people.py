@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sojourn.sources.clif.known import STAY, Known, events_of, to_local, with_stay
+from sojourn.sources.clif.known import NEEDED, STAY, Known, events_of, to_local, with_stay
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, convert, label
 from sojourn.sources.stays import ICU_TOLERANCE
 
@@ -98,12 +98,14 @@ RECIPES = (
         _patient,
         ("patient_id",),
         ("sex_category", "race_category", "ethnicity_category", "language_category"),
+        why=NEEDED,
     ),
     Recipe(
         "hospitalization",
         _hospitalization,
         ("patient_id", STAY, "admission_dttm", "discharge_dttm", "discharge_category"),
         ("admission_type_category",),
+        why=NEEDED,
     ),
     Recipe(
         "adt",

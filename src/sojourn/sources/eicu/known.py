@@ -1,15 +1,16 @@
 """What the other tables of eICU need to know first: when each unit stay began, and in which hospital."""
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.errors import MissingTableError
 from sojourn.sources.casts import to_number
 from sojourn.sources.recipes import Converted, Emit, convert, label
 from sojourn.sources.tables import RawTables
 
 STAY = "patientunitstayid"
+NEEDED = "no stay has a beginning or a hospital"
+"""What does not work without ``patient``."""
 DEFAULT_YEAR = 2000
 _COLUMNS = (STAY, "hospitalid", "unitadmittime24", "unitdischargeoffset")
 _OPTIONAL = (
@@ -40,10 +41,7 @@ def read_patients(tables: RawTables) -> pl.DataFrame:
     MissingTableError
         If ``patient`` is missing: nothing works without it.
     """
-    if tables.find("patient") is None:
-        msg = f"raw must hold patient, without which no stay has a beginning or a hospital; {tables.raw} does not."
-        raise MissingTableError(msg)
-    return cast(pl.DataFrame, tables.read("patient", _COLUMNS, _OPTIONAL))
+    return tables.read_needed("patient", _COLUMNS, _OPTIONAL, why=NEEDED)
 
 
 def look_up(tables: RawTables, site: str) -> Known:

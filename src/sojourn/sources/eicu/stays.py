@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.casts import to_number
-from sojourn.sources.eicu.known import STAY, Known, at, died_in_unit, events_of, join_stay
+from sojourn.sources.eicu.known import NEEDED, STAY, Known, at, died_in_unit, events_of, join_stay
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
 _MINUTES_A_YEAR = 525_960
@@ -85,7 +85,7 @@ RECIPES = (
     Recipe(
         "patient",
         _patient,
-        (STAY, "hospitalid", "unitdischargeoffset", "unitdischargestatus"),
+        (STAY, "hospitalid", "unitdischargeoffset"),
         (
             "gender",
             "age",
@@ -99,9 +99,11 @@ RECIPES = (
             "hospitaldischargeoffset",
             "hospitaldischargestatus",
             "unitadmitsource",
+            "unitdischargestatus",
             "unitstaytype",
             "unittype",
             "unitvisitnumber",
         ),
+        why=NEEDED,
     ),
 )

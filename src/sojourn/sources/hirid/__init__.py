@@ -83,6 +83,7 @@ def _stream_parts(
             lambda frame: recipe.convert(frame, known),
             recipe.required,
             recipe.optional,
+            lost=recipe.lost,
             batch_rows=_WHOLE_PART,
         ):
             rows += batch.num_rows

@@ -5,11 +5,12 @@ from datetime import datetime
 
 import polars as pl
 
-from sojourn.errors import MissingTableError
 from sojourn.sources.casts import to_integer, to_time
 from sojourn.sources.recipes import Converted, Emit, convert, label
 from sojourn.sources.tables import RawTables
 
+NEEDED = "nobody is admitted or discharged (it is in reference_data.tar.gz)"
+"""What does not work without ``general_table``."""
 WEIGHT = "10000400"
 _COUNTER_NAMES = r"(?i)/c\b|cumul"
 _COUNTERS = ("30005110",)
@@ -42,10 +43,7 @@ def look_up(tables: RawTables, site: str) -> Known:
     MissingTableError
         If ``general_table`` is missing: without it nobody is admitted or discharged.
     """
-    general = tables.read("general_table", ("patientid", "admissiontime"))
-    if general is None:
-        msg = f"raw must hold general_table (in reference_data.tar.gz); {tables.raw} does not. Unpack it there."
-        raise MissingTableError(msg)
+    general = tables.read_needed("general_table", ("patientid", "admissiontime"), why=NEEDED)
     patients = general.select(_patient=to_integer(pl.col("patientid")), _admitted=to_time(pl.col("admissiontime")))
     return Known(
         patients.drop_nulls("_patient").unique("_patient", keep="first", maintain_order=True),

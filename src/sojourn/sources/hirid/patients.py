@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.casts import to_number
-from sojourn.sources.hirid.known import Known, events_of, join_patient
+from sojourn.sources.hirid.known import NEEDED, Known, events_of, join_patient
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
 _DAYS_A_YEAR = 365.25
@@ -38,4 +38,5 @@ RECIPE = Recipe(
     _general,
     ("patientid", "admissiontime"),
     ("sex", "age", "discharge_status"),
+    why=NEEDED,
 )

@@ -182,8 +182,8 @@ RECIPES = (
     Recipe(
         "hosp/labevents",
         _labevents,
-        ("subject_id", "itemid", "charttime", "valuenum"),
-        ("specimen_id", "value", "valueuom", "comments"),
+        ("subject_id", "itemid", "charttime"),
+        ("specimen_id", "value", "valuenum", "valueuom", "comments"),
         "laboratory results",
     ),
     Recipe(

@@ -71,8 +71,8 @@ RECIPES = (
     Recipe(
         "icu/chartevents",
         _chartevents,
-        ("subject_id", "charttime", "itemid", "valuenum"),
-        ("value", "valueuom"),
+        ("subject_id", "charttime", "itemid"),
+        ("value", "valuenum", "valueuom"),
         "vital signs, ventilator settings and nursing scores",
     ),
     Recipe(

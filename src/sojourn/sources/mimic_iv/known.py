@@ -1,15 +1,16 @@
 """What the other tables of MIMIC-IV need to know first: the ends of hospital stays, and when subjects died."""
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.errors import MissingTableError
 from sojourn.sources.casts import to_time
 from sojourn.sources.recipes import Converted, Emit, convert
 from sojourn.sources.tables import RawTables
 
 SUBJECT = pl.col("subject_id").cast(pl.Int64, strict=False)
+NEEDED = "no record has a subject or an end"
+"""What does not work without ``hosp/patients`` and ``hosp/admissions``."""
 _ADMISSION_COLUMNS = ("subject_id", "hadm_id", "admittime", "dischtime", "deathtime")
 
 
@@ -33,12 +34,9 @@ def look_up(tables: RawTables, site: str) -> Known:
     MissingTableError
         If ``hosp/patients`` or ``hosp/admissions`` is missing: nothing works without them.
     """
-    for name in ("hosp/patients", "hosp/admissions"):
-        if tables.find(name) is None:
-            msg = f"raw must hold {name}, without which no record has a subject or an end; {tables.raw} does not."
-            raise MissingTableError(msg)
+    tables.need("hosp/patients", ("subject_id",), why=NEEDED)
     optional = ("discharge_location", "hospital_expire_flag")
-    raw = cast(pl.DataFrame, tables.read("hosp/admissions", _ADMISSION_COLUMNS, optional))
+    raw = tables.read_needed("hosp/admissions", _ADMISSION_COLUMNS, optional, why=NEEDED)
     stays = with_end(raw).select(
         "_end",
         "_death",

@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.casts import to_number, to_time
-from sojourn.sources.mimic_iv.known import Known, end_of_day, events_of, join_stay, with_end
+from sojourn.sources.mimic_iv.known import NEEDED, Known, end_of_day, events_of, join_stay, with_end
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
 ICU_DEATH_TOLERANCE = pl.duration(hours=1)
@@ -90,7 +90,11 @@ def _services(frame: pl.DataFrame, known: Known) -> Converted:
 
 RECIPES = (
     Recipe(
-        "hosp/patients", _patients, ("subject_id", "gender", "anchor_age", "anchor_year"), ("anchor_year_group", "dod")
+        "hosp/patients",
+        _patients,
+        ("subject_id",),
+        ("gender", "anchor_age", "anchor_year", "anchor_year_group", "dod"),
+        why=NEEDED,
     ),
     Recipe(
         "hosp/admissions",
@@ -108,6 +112,7 @@ RECIPES = (
             "edouttime",
             "hospital_expire_flag",
         ),
+        why=NEEDED,
     ),
     Recipe(
         "icu/icustays",

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.errors import MissingTableError
 from sojourn.sources.casts import to_time
 from sojourn.sources.identity import site_names
 from sojourn.sources.omop.clock import day_time, identifier, start_time
@@ -15,6 +14,8 @@ from sojourn.sources.recipes import Converted, Emit, convert, label
 from sojourn.sources.stays import icu_runs, says_died, with_ends
 from sojourn.sources.tables import RawTables
 
+NEEDED = "no record has a subject"
+"""What does not work without ``person``."""
 DIED = 4216643
 """Concept "patient died", as a discharge destination."""
 RENAMED = {
@@ -47,10 +48,13 @@ class Known(NamedTuple):
     """Type concepts of records made for billing."""
 
 
-def read_columns(tables: RawTables, table: str, required: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
-    """A small table whole, empty if it is missing; absent optional columns are null, old names become new ones."""
+def read_columns(
+    tables: RawTables, table: str, required: Sequence[str], optional: Sequence[str], *, why: str = ""
+) -> pl.DataFrame:
+    """A small table whole, empty if it is missing and not needed (`why`); absent optional columns are null, old names
+    become new ones."""
     have = {column.lower() for column in tables.columns(table)}
-    frames = list(tables.batches(table, required, present(have, optional), lost=f"what {table} says"))
+    frames = list(tables.batches(table, required, present(have, optional), lost=f"what {table} says", why=why))
     empty = pl.DataFrame(schema={"row": pl.UInt64, **dict.fromkeys(required, pl.String)})
     return complete(pl.concat(frames) if frames else empty, optional)
 
@@ -78,16 +82,13 @@ def look_up(tables: RawTables, concepts: pl.DataFrame, site: str | None) -> Know
     MissingTableError
         If ``person`` is missing: nothing works without it.
     """
-    if tables.find("person") is None:
-        msg = f"raw must hold person, without which no record has a subject; {tables.raw} does not. Add the table."
-        raise MissingTableError(msg)
     care_sites = read_columns(tables, "care_site", ("care_site_id",), ("care_site_name", "care_site_source_value"))
     places = care_sites.select(
         _care_site=identifier("care_site_id"),
         _care_site_name=pl.coalesce(label(pl.col("care_site_name")), label(pl.col("care_site_source_value"))),
     ).unique("_care_site", keep="first", maintain_order=True)
     deaths = _deaths(tables)
-    persons = read_columns(tables, "person", ("person_id",), ("care_site_id",)).select(
+    persons = read_columns(tables, "person", ("person_id",), ("care_site_id",), why=NEEDED).select(
         _person=identifier("person_id"), _care_site=identifier("care_site_id")
     )
     persons = persons.drop_nulls("_person").unique("_person", keep="first", maintain_order=True)

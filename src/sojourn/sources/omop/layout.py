@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from sojourn.sources.omop import clinical, people
-from sojourn.sources.omop.known import Known, complete, present
+from sojourn.sources.omop.known import NEEDED, Known, complete, present
 from sojourn.sources.recipes import Converted
 from sojourn.sources.records import SourceBatch
 from sojourn.sources.tables import RawTables
@@ -20,11 +20,13 @@ class Table(NamedTuple):
     convert: Callable[[pl.DataFrame, Known], Converted]
     """Maps a batch and what is known to (events, quarantined)."""
     required: tuple[str, ...]
-    """Columns without which the table cannot be read."""
+    """Columns without which the table cannot be read: it is lost then."""
     optional: tuple[str, ...]
     """Further columns, by their names in CDM 5.4."""
     lost: str
     """What goes missing without the table."""
+    why: str = ""
+    """What does not work without the table, if nothing does: then it is needed."""
 
     def concept_columns(self) -> tuple[str, ...]:
         """The columns that name concepts."""
@@ -37,7 +39,8 @@ class Table(NamedTuple):
         def transform(frame: pl.DataFrame) -> Converted:
             return self.convert(complete(frame, self.optional), known)
 
-        return tables.stream(self.name, transform, self.required, present(have, self.optional), lost=self.lost)
+        there = present(have, self.optional)
+        return tables.stream(self.name, transform, self.required, there, lost=self.lost, why=self.why)
 
 
 def _clinical(
@@ -70,6 +73,7 @@ TABLES = (
             "ethnicity_source_value",
         ),
         "everything",
+        NEEDED,
     ),
     Table("death", people.death, ("person_id", "death_date"), ("death_datetime",), "deaths outside of visits"),
     Table(

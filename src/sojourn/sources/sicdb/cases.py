@@ -4,7 +4,7 @@ import polars as pl
 
 from sojourn.sources.casts import to_integer, to_number
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
-from sojourn.sources.sicdb.known import Known, at, events_of, join_case, with_words
+from sojourn.sources.sicdb.known import NEEDED, Known, at, events_of, join_case, with_words
 
 _FEMALE = r"(?i)^\s*(?:f|female|w|weiblich|frau)\b"
 _MALE = r"(?i)^\s*(?:m|male|männlich|mann)\b"
@@ -94,5 +94,6 @@ RECIPES = (
             "ICD10Main",
             "ICD10MainText",
         ),
+        why=NEEDED,
     ),
 )

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.errors import MissingTableError
 from sojourn.sources.casts import to_integer, to_number
 from sojourn.sources.recipes import Converted, Emit, convert, unit_of
 from sojourn.sources.tables import RawTables
 
+NEEDED = "no row has a patient"
+"""What does not work without ``cases``."""
 DEFAULT_YEAR = 2013
 EARLIEST_DAYS = 30
 _REFERENCES = {"_id": pl.Int64, "_word": pl.String, "_unit": pl.String}
@@ -35,10 +36,7 @@ def look_up(tables: RawTables, site: str) -> Known:
         If ``cases`` is missing: without it no row has a patient.
     """
     optional = ("AdmissionYear", "OffsetAfterFirstAdmission", "TimeOfStay", "WeightOnAdmission", "HospitalUnit")
-    frame = tables.read("cases", ("CaseID", "PatientID"), optional)
-    if frame is None:
-        msg = f"raw must hold cases, without which no row has a patient; {tables.raw} does not."
-        raise MissingTableError(msg)
+    frame = tables.read_needed("cases", ("CaseID", "PatientID"), optional, why=NEEDED)
     begin = pl.col("_begin")
     unit = to_integer(pl.col("HospitalUnit")).cast(pl.String)
     cases = (
