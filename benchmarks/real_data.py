@@ -82,6 +82,7 @@ STUDIES = {
             "model": SMALL,
         },
         lambda subjects: subjects["site"] == "challenge-2012-b",
+        num_runs=2,
         finetuning={},
     ),
     "eicu": Study(

@@ -77,7 +77,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole way with few patients and a network that has hardly learnt."""
     module = import_module("sojourn.demo")
     size = module.Size(stays_per_site=30, unseen_stays=100, epochs=1, truth_stays=60)
-    network = {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_event": 16, "d_decoder": 16, "use_summary": True}
+    network = {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_event": 16, "d_decoder": 16}
     config = {"max_steps": 12, "evaluate_every": 6, "tuning_subjects": 10, "model": network}
     out = tmp_path_factory.mktemp("demo") / "demo"
     with pytest.MonkeyPatch.context() as patch:

@@ -69,7 +69,7 @@ SETTINGS: dict[str, Any] = {
     "num_value_queries": 256,
     "evaluate_every": 400,
     "tuning_subjects": 300,
-    "model": {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "use_summary": True},
+    "model": {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96},
 }
 """A network that two CPU cores train in some minutes."""
 

@@ -76,7 +76,7 @@ def test_the_level_goes_to_the_labels_as_far_as_the_prior_lets_it() -> None:
 
 def test_training_asks_what_prediction_answers(toy: Toy) -> None:
     question = Question([toy.code("OUTCOME//death")], 12.0)
-    how = Ask(toy.reader, question, toy.run.config.context, 512, with_past=False)
+    how = Ask(toy.reader, question, toy.run.config.context, 512, with_past=True)
     some = Labelled(Moments(toy.at_four.row[:40], toy.at_four.seconds[:40]), np.zeros(40, bool))
     risk = -np.expm1(-all_hazards(toy.network, some, how)).mean(1)
     answered = query_risk(toy.network, toy.reader, some.at, question, context=toy.run.config.context)

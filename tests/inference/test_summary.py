@@ -19,7 +19,7 @@ from sojourn.training.run import Run
 
 @pytest.fixture(scope="module")
 def run(toy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = SETTINGS | {"max_steps": 60, "model": SETTINGS["model"] | {"use_summary": True}}
+    settings = SETTINGS | {"max_steps": 60}
     path = tmp_path_factory.mktemp("summary") / "run"
     pretrain(toy_store, path, config=PretrainConfig.model_validate(settings))
     return path
@@ -54,3 +54,10 @@ def test_it_is_fine_tuned_like_any_other(toy: Toy, toy_store: Path, run: Path, t
     report = finetune(run, toy_store, path, tmp_path / "new", config={"method": method, "epochs": 1})
     assert report.num_trained_weights > 0
     assert np.isfinite(asked(toy, tmp_path / "new", toy.at_four).probability).all()
+
+
+def test_a_network_without_a_summary_is_asked_all_the_same(toy: Toy, toy_store: Path, tmp_path: Path) -> None:
+    without = {"max_steps": 4, "model": SETTINGS["model"] | {"use_summary": False}}
+    pretrain(toy_store, tmp_path / "run", config=PretrainConfig.model_validate(SETTINGS | without))
+    assert Run(tmp_path / "run").network().first_head.summary is None
+    assert np.isfinite(asked(toy, tmp_path / "run", toy.at_four).probability).all()

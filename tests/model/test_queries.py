@@ -13,7 +13,8 @@ from sojourn.model.queries import FirstEventHead, union_log_hazard
 @pytest.fixture
 def head() -> FirstEventHead:
     torch.manual_seed(0)
-    config = ModelConfig(d_model=16, d_decoder=16, d_event=8, num_heads=2, hazard_edges_hours=(1.0, 2.0, 4.0))
+    edges = (1.0, 2.0, 4.0)
+    config = ModelConfig(d_model=16, d_decoder=16, d_event=8, num_heads=2, hazard_edges_hours=edges, use_summary=False)
     return FirstEventHead(config, torch.full((5, 4), -2.0)).eval()
 
 

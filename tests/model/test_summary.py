@@ -71,7 +71,7 @@ def test_risks_see_the_past_where_it_is_asked_for(past: CodeStatistics) -> None:
         torch.zeros(5), torch.ones(5), torch.ones(5), torch.ones(5, dtype=torch.bool), torch.full((5,), 0.5),
         torch.full((5, 19), -5.0),
     )  # fmt: skip
-    network = Network(ModelConfig(d_model=16, d_event=8, d_decoder=16, num_heads=2, use_summary=True), table, 1).eval()
+    network = Network(ModelConfig(d_model=16, d_event=8, d_decoder=16, num_heads=2), table, 1).eval()
     h, time, asked = torch.randn(4, 16), torch.randn(4, NUM_TIME_FEATURES), torch.tensor([1, 4])
     before = network.first_log_hazard(h, time, past, asked)
     values = past.values.clone()

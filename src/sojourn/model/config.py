@@ -52,7 +52,7 @@ class ModelConfig:
     """Whether gap and code heads see the site vector."""
     use_recency: bool = True
     """Whether the code head sees when each code last came, and at which rhythm."""
-    use_summary: bool = False
+    use_summary: bool = True
     """Whether questions for first events see statistics of every code's past, beside the state."""
     num_word_features: int = 0
     """Features of a code's words that its embedding reads; 0: each code is known by its identity alone."""
