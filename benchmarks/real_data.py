@@ -128,6 +128,7 @@ def main() -> None:
     sj.report(work / "run", work / "report.html", title=f"{given.study}: zero-shot risks")
     figures = {
         "training": asdict(summaries[0]) | {"threads": given.threads, "path": None},
+        "minutes_of_steps": [minutes_of_steps(run) for run in runs],
         "num_runs": study.num_runs,
         "config": config | {"held_out_sites": len(config.get("held_out_sites", []))},
         "num_test_subjects": int(is_test.sum()),
@@ -136,6 +137,12 @@ def main() -> None:
         "likelihood_of_held_out_subjects": bits,
     }
     print(keep(given.study, figures))
+
+
+def minutes_of_steps(run: Path) -> float:
+    """Minutes that the steps of a training took, by the log's sample of them: a training may be made in parts."""
+    steps = [line for line in Run(run).metrics() if line["split"] == "train"]
+    return sum(line["seconds"] for line in steps) / len(steps) * steps[-1]["step"] / 60
 
 
 def _store(study: Study, work: Path) -> Path:

@@ -62,6 +62,8 @@ def trainings() -> Rows:
         run = found["training"]
         minutes = run["seconds"] / 60 if not run["was_finished"] else None
         took = f"{minutes:.0f}" if minutes else "in parts"
+        if found.get("minutes_of_steps"):
+            took = ", ".join(f"{each:.0f}" for each in found["minutes_of_steps"])
         load = found["machine"]["load_1min"]
         rows.append((study, f"{run['num_parameters']:,}", f"{run['num_subjects']:,}", run["steps"], took, load))
     return ("study", "weights", "training subjects", "steps", "minutes, one thread", "load after"), rows
