@@ -15,7 +15,7 @@ from sojourn.adaptation import embed as module
 from sojourn.adaptation.embed import embed
 from sojourn.errors import ConfigError, DataError
 from sojourn.events.store import EventStore
-from sojourn.inference.histories import Moments, ask, states
+from sojourn.inference.histories import Moments, ask, representations
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +30,16 @@ def matrix(path: Path) -> np.ndarray:
 def test_a_row_for_every_label_in_their_order(toy: Toy, toy_run: Path, toy_store: Path, labels: Path) -> None:
     out = labels.parent / "states.parquet"
     report = embed(toy_run, toy_store, out, labels=labels)
-    assert (report.num_states, report.num_subjects, report.width, report.was_finished) == (60, 60, 32, False)
+    assert (report.num_states, report.num_subjects, report.width, report.was_finished) == (60, 60, 64, False)
     schema = pq.read_schema(out)
     assert schema.names == ["subject_id", "time", "site", "state"]
-    assert str(schema.field("state").type) == "fixed_size_list<element: float>[32]"
+    assert str(schema.field("state").type) == "fixed_size_list<element: float>[64]"
     table = pl.read_parquet(out)
     asked = toy.labels()[:60]
     assert table["subject_id"].equals(asked["subject_id"])
     assert table["time"].equals(asked["prediction_time"].alias("time"))
     direct = torch.cat(
-        [states(toy.network, some)[torch.from_numpy(np.argsort(some.which))] for some in _asked(toy, 60)]
+        [representations(toy.network, some)[torch.from_numpy(np.argsort(some.which))] for some in _asked(toy, 60)]
     )
     np.testing.assert_allclose(matrix(out), direct.numpy(), atol=0.1)
     assert np.abs(matrix(out) - direct.numpy()).mean() < 1e-2
@@ -48,7 +48,7 @@ def test_a_row_for_every_label_in_their_order(toy: Toy, toy_run: Path, toy_store
 
 def _asked(toy: Toy, count: int) -> list[module.Asked]:
     at = Moments(toy.at_four.row[:count], toy.at_four.seconds[:count])
-    return list(ask(toy.reader, at, context=toy.run.config.context, instants_per_batch=2**30))  # type: ignore[arg-type]
+    return list(ask(toy.reader, at, context=toy.run.config.context, instants_per_batch=2**30, with_past=True))  # type: ignore[arg-type]
 
 
 def test_the_future_is_not_read(toy: Toy, toy_run: Path, toy_store: Path, labels: Path, tmp_path: Path) -> None:

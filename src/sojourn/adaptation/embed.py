@@ -19,7 +19,7 @@ from sojourn.adaptation.identity import file_identity, run_identity, store_ident
 from sojourn.errors import ConfigError, DataError
 from sojourn.events.store import EventStore
 from sojourn.files import atomic_file, read_json, write_json
-from sojourn.inference.histories import Moments, ask, moments, states
+from sojourn.inference.histories import Moments, ask, moments, representations
 from sojourn.model import Network
 from sojourn.progress import progress_bar
 from sojourn.tasks.files import read_labels
@@ -72,7 +72,8 @@ def embed(
     ----------
     run : a run made by `pretrain`, `finetune` or `adapt`.
     store : event store with the subjects; it need not be the one that the run was trained on.
-    out : parquet file to write: subject_id i64, time timestamp[us], site, state (d_model float32 numbers).
+    out : parquet file to write: subject_id i64, time timestamp[us], site, state (float32 numbers: d_model of the state,
+        and as many of the summary of the past where the network has one).
     labels : label file; a state at every prediction time, in the order of the file.
     every_hours : a state every so many hours after the start of each record, as long as it goes on.
     end : the state at the last instant of each record. It knows how the stay ended: for describing finished stays,
@@ -92,7 +93,8 @@ def embed(
     Notes
     -----
     A state holds the instants up to the last one that is not later than the time, at most `context` of them; how long
-    ago that one was is not in the state. An interrupted call goes on from the parts that it has finished.
+    ago that one was is not in the state. The summary is of the whole record up to the time. An interrupted call goes on
+    from the parts that it has finished.
     """
     if (labels is not None) + (every_hours is not None) + end != 1 or (every_hours is not None and every_hours <= 0):
         msg = f"one of labels, every_hours > 0 and end must be given; got {labels=}, {every_hours=}, {end=}."
@@ -120,7 +122,7 @@ def embed(
             num_states += len(asked.row)
             seen.update(asked.row.tolist())
             bar.advance(len(asked.row))
-    width = network.config.d_model
+    width = network.config.d_known
     _join(files, out, _schema(width).with_metadata({_METADATA: json.dumps(what, sort_keys=True)}))
     shutil.rmtree(folder)
     return EmbedReport(str(out), num_states, len(seen), width, was_finished=False)
@@ -190,10 +192,10 @@ def _last_shown(store: EventStore, row: int, is_shown: np.ndarray) -> int:
 
 def _table(network: Network, reader: RecordReader, asked: Asked, context: int) -> pa.Table:
     """States of one part."""
-    width = network.config.d_model
+    width = network.config.d_known
     state = np.empty((len(asked.row), width), dtype=np.float32)
-    for some in ask(reader, Moments(asked.row, asked.seconds), context=context):
-        state[some.which] = states(network, some).numpy()
+    for some in ask(reader, Moments(asked.row, asked.seconds), context=context, with_past=network.config.use_summary):
+        state[some.which] = representations(network, some).numpy()
     subjects = reader.store.subjects
     columns = [
         pa.array(subjects["subject_id"].to_numpy()[asked.row], pa.int64()),

@@ -166,3 +166,13 @@ def states(network: Network, asked: Asked) -> Tensor:
     with torch.autocast(network.device.type, torch.bfloat16):
         h = network.states(asked.batch)
     return h.flatten(0, 1)[asked.position].float()
+
+
+@torch.inference_mode()
+def representations(network: Network, asked: Asked) -> Tensor:
+    """The states, and beside each what its past comes to where the network looks at that, shape (n, `d_known`).
+
+    What a network sees in the summary it need not remember in its states: for a reader of its own both belong together.
+    """
+    asked = asked.to(network.device)
+    return network.known(states(network, asked), asked.past)

@@ -12,7 +12,7 @@ import torch
 
 from sojourn.errors import ConfigError
 from sojourn.events.store import EventStore
-from sojourn.inference.histories import ask, moments, states
+from sojourn.inference.histories import ask, moments, representations
 from sojourn.model import Network
 from sojourn.model.features import time_features
 from sojourn.progress import progress_bar
@@ -100,14 +100,14 @@ def _fit(head: Head, x: np.ndarray, labels: Labels, seed: int) -> Fitted:
 
 
 def embed(run: Run, network: Network, store: EventStore, labels: Labels) -> np.ndarray:
-    """States at the prediction times with the time features of asking, shape (N, D + F) float32."""
+    """Representations at the prediction times with the time features of asking, shape (N, D + F) float32."""
     reader = run.reader(store)
     at = moments(store, labels.table["subject_id"].to_numpy(), labels.table["prediction_time"].to_numpy())
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     with progress_bar("reading states", len(at.row)) as bar:
-        for asked in ask(reader, at, context=run.config.context):
+        for asked in ask(reader, at, context=run.config.context, with_past=network.config.use_summary):
             time = time_features(asked.gap, asked.time, asked.clock, asked.age)
-            parts.append((asked.which, torch.cat([states(network, asked).cpu(), time], -1).numpy()))
+            parts.append((asked.which, torch.cat([representations(network, asked).cpu(), time], -1).numpy()))
             bar.advance(len(asked.which))
     out = np.empty((len(at.row), parts[0][1].shape[1]), dtype=np.float32)
     for index, rows in parts:

@@ -81,6 +81,11 @@ class ModelConfig:
             msg = f"hazard_edges_hours must be positive and increase; got {edges}."
             raise ConfigError(msg)
 
+    @property
+    def d_known(self) -> int:
+        """Width of what is known at a question: the state, and the summary of the past where it is used."""
+        return self.d_model * (2 if self.use_summary else 1)
+
 
 class CodeTable(NamedTuple):
     """What the network must know of each of the V codes."""

@@ -237,14 +237,18 @@ class Network(nn.Module):
         `past` is what the record of each query holds of every code up to the moment of asking; a network without
         `use_summary` does not look at it.
         """
-        known = [h_QD]
-        if self.first_head.summary is not None:
-            assert past is not None, "a network with a summary is asked with the statistics of the past"
-            z = self.events.normalise(past.code[:, None], past.values)
-            known.append(self.first_head.summary(past, z, self.events.codes(), len(h_QD)))
-        known_QD = torch.cat([part.to(h_QD.dtype) for part in (*known, time_QF)], -1)
+        known_QD = torch.cat([self.known(h_QD, past), time_QF.to(h_QD.dtype)], -1)
         hazard: Tensor = self.first_head(known_QD, self.events.some_codes(code_C), code_C)
         return hazard
+
+    def known(self, h_QD: Tensor, past: CodeStatistics | None) -> Tensor:
+        """What is known at questions: the state, and beside it what the past comes to, shape (Q, `config.d_known`)."""
+        if self.first_head.summary is None:
+            return h_QD
+        assert past is not None, "a network with a summary is asked with the statistics of the past"
+        z = self.events.normalise(past.code[:, None], past.values)
+        summary = self.first_head.summary(past, z, self.events.codes(), len(h_QD))
+        return torch.cat([h_QD, summary.to(h_QD.dtype)], -1)
 
     def future_value_density(
         self, h_QD: Tensor, delay_Q: Tensor, code_Q: Tensor, previous: tuple[Tensor, Tensor]

@@ -40,10 +40,10 @@ class FirstEventHead(nn.Module):
         self.register_buffer("log_base", log_hazard_VJ.float())
         self.num_heads, self.num_bins, self.d_event = config.num_bootstrap_heads, len(edges), config.d_event
         hidden = 2 * config.d_decoder
-        d_summary = config.d_model if config.use_summary else 0
+        d_summary = config.d_known - config.d_model
         self.summary = HistorySummary(config.d_event, d_summary, config.dropout) if config.use_summary else None
         self.mlp = nn.Sequential(
-            Linear(config.d_model + d_summary + NUM_TIME_FEATURES, hidden),
+            Linear(config.d_known + NUM_TIME_FEATURES, hidden),
             nn.GELU(),
             nn.Dropout(config.dropout),
             Linear(hidden, config.d_decoder),
