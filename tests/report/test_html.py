@@ -88,6 +88,10 @@ def test_headline_tells_figures_and_misses(page: Page) -> None:
     assert "misses: calibration" in page.text
 
 
+def test_headline_tells_how_far_chance_moves_the_calibration_of_the_truth(page: Page) -> None:
+    assert "Of the true risks, which nobody can better, it is here: " in page.text
+
+
 def test_headline_says_which_lightgbm_it_compares_with(synthetic_run: Path, tmp_path: Path) -> None:
     assert ">LightGBM AUROC<" in report(synthetic_run, tmp_path / "one.html").read_text()
     run = tmp_path / "run"

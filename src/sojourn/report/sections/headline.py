@@ -29,6 +29,7 @@ def headline_section(run: RunFolder) -> Section:
         _sentence(run, tasks, unseen, group),
         Tiles(_tiles(run.entries, tasks, group)),
         _table(run.entries, tasks, group),
+        *_chance(run.entries, tasks, group),
         *_levels(run.entries, tasks, group),
     ]
     return Section("headline", "Headline", blocks)
@@ -106,6 +107,21 @@ def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> Table:
         "Predicting the prevalence for everyone has an AUROC of 0.5."
     )
     return Table(caption, header, rows, alert_column=len(header) - 1)
+
+
+def _chance(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> list[Block]:
+    """What expected:observed of the true risks comes to: how far chance alone moves it with so few events."""
+    ceilings = {task: main_entry(entries, task, group, "ceiling") for task in tasks}
+    ratios = {t: e.metrics.get("expected_observed", NO_ESTIMATE) for t, e in ceilings.items() if e is not None}
+    found = [f"{plain_outcome(t)} {interval(*ratio)}" for t, ratio in ratios.items() if math.isfinite(ratio.value)]
+    if not found:
+        return []
+    return [
+        paragraph(
+            "Few events leave expected:observed to chance. Of the true risks, which nobody can better, it is here: {}.",
+            "; ".join(found),
+        )
+    ]
 
 
 def _levels(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> list[Block]:
