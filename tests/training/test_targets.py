@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,13 +15,29 @@ INF = float("inf")
 ASKED = ["OUTCOME//lactate_gt_4", "OUTCOME//sepsis", "CONCEPT//heart_rate", "HOSPITAL_DISCHARGE//ALIVE"]
 
 
-def ask(reader: RecordReader, records: Records, codes: list[str], seed: int, max_queries: int = 100) -> FirstTargets:
+def ask(
+    reader: RecordReader,
+    records: Records,
+    codes: list[str],
+    seed: int,
+    max_queries: int = 100,
+    *,
+    with_past: bool = False,
+) -> FirstTargets:
     windows = whole_records(records, 1000)
     index = np.array([reader.vocabulary.index[code] for code in codes])
     is_target = reader.vocabulary.table["target_only"].to_numpy()[index]
     rng = np.random.default_rng(seed)
     return first_targets(
-        records, windows, pack(windows), index, is_target_C=is_target, rng=rng, num_heads=3, max_queries=max_queries
+        records,
+        windows,
+        pack(windows),
+        index,
+        is_target_C=is_target,
+        rng=rng,
+        num_heads=3,
+        max_queries=max_queries,
+        with_past=with_past,
     )
 
 
@@ -79,6 +96,30 @@ def test_times_equal_a_search_by_definition(toy_reader: RecordReader, seed: int)
             seconds = events.seconds[mine].min() - now if mine.any() else max(known - now, 0)
             assert bool(targets.is_event[q, c]) == mine.any()
             assert float(targets.hours[q, c]) == pytest.approx(seconds / HOUR, rel=1e-6)
+
+
+def test_fewer_are_asked_where_the_past_holds_many_codes(
+    toy_reader: RecordReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every field is of the same questions, and the past is that of the moments that are left."""
+    records = toy_reader.read(np.arange(30))
+    every = ask(toy_reader, records, ASKED[:1], seed=3, with_past=True)
+    assert every.past is not None
+    most = len(every.past.code) // 3
+    monkeypatch.setattr("sojourn.training.targets._MAX_PAIRS", most)
+    some = ask(toy_reader, records, ASKED[:1], seed=3, with_past=True)
+    assert some.past is not None
+    assert 0.8 * most < len(some.past.code) <= most
+    assert {len(field) for field in (some.position, some.gap, some.time, some.hours, some.weight)} == {
+        len(some.position)
+    }
+    moments = list(zip(every.position.tolist(), every.time.tolist(), strict=True))
+    for k, moment in enumerate(zip(some.position.tolist(), some.time.tolist(), strict=True)):
+        place = moments.index(moment)
+        assert torch.equal(some.hours[k], every.hours[place])
+        for ours, all_of_it in zip(some.past[1:], every.past[1:], strict=True):
+            mine, same = ours[some.past.question == k], all_of_it[every.past.question == place]
+            assert torch.equal(torch.nan_to_num(mine.float(), -1.0), torch.nan_to_num(same.float(), -1.0))
 
 
 def test_half_of_the_questions_wait_for_less_than_the_next_instant(worked: RecordReader) -> None:

@@ -13,6 +13,8 @@ from sojourn.training.records import Bools, EventTable, Floats, Ints, Records, a
 from sojourn.training.statistics import code_statistics
 
 _DAY_S, _HOUR_S = 86400, 3600.0
+_MAX_PAIRS = 50_000
+"""Statistics of codes that the questions of a step may have: where records hold hundreds of codes, fewer are asked."""
 
 
 class FirstTargets(NamedTuple):
@@ -95,6 +97,11 @@ def first_targets(
     at = records.instant_time[where.instant]
     delay = _random_delays(records, where.instant, subject, at, rng)
     asked = at + delay
+    past = code_statistics(records, subject, asked) if with_past else None
+    if past is not None and len(past.code) > _MAX_PAIRS:
+        kept = _affordable(past, len(asked), rng)
+        where = PositionMap(*(field[kept] for field in where))
+        subject, delay, asked, past = subject[kept], delay[kept], asked[kept], past.of(torch.from_numpy(kept))
     found = records.outcome_index.first_after(subject[:, None], code_C[None, :], asked[:, None])
     is_event = found >= 0
     until = np.where(
@@ -109,12 +116,20 @@ def first_targets(
         time=torch.from_numpy(asked.astype(np.float64)),
         clock=torch.from_numpy(((records.clock[subject] + asked) % _DAY_S).astype(np.float32)),
         age=torch.from_numpy(age_years(records, subject, asked.astype(np.float64))),
-        past=code_statistics(records, subject, asked) if with_past else None,
+        past=past,
         code=torch.from_numpy(code_C),
         hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
         is_event=torch.from_numpy(is_event),
         weight=torch.from_numpy(weight),
     )
+
+
+def _affordable(past: CodeStatistics, num_questions: int, rng: np.random.Generator) -> Ints:
+    """Questions drawn at random until their statistics fill a step, sorted; at least one."""
+    pairs = np.bincount(past.question.numpy(), minlength=num_questions)
+    order = rng.permutation(num_questions)
+    count = max(int(np.searchsorted(np.cumsum(pairs[order]), _MAX_PAIRS, side="right")), 1)
+    return np.sort(order[:count])
 
 
 def _watched_until(records: Records) -> np.ndarray:
