@@ -39,47 +39,6 @@ def _results(names: Sequence[str]) -> dict[str, Any]:
     return {name: read_json(RESULTS / f"{name}.json") for name in names if (RESULTS / f"{name}.json").exists()}
 
 
-def unseen() -> Iterator[str]:
-    """Mean and range over seeds at the simulator's unseen hospital."""
-    found = _results(["unseen_hospital"]).get("unseen_hospital", {"summary": []})
-    rows = []
-    for line in found["summary"]:
-        cells = [
-            f"{f['mean']:.3f} ({f['lowest']:.3f}-{f['highest']:.3f})"
-            for f in (line["auroc"], line["expected_observed"])
-        ]
-        rows.append((line["task"], line["method"], line["seeds"], *cells))
-    return _table(("task", "method", "seeds", "AUROC, mean (range)", "expected:observed, mean (range)"), rows)
-
-
-def drawn() -> Iterator[str]:
-    """Risks as asked in one pass and as drawn in futures, of the same moments, beside what came true."""
-    rows = [
-        (
-            line["task"],
-            line["seed"],
-            line["moments"],
-            *(f"{line[name]:.4f}" for name in ("asked", "drawn", "observed")),
-            f"{line['difference']:+.4f} ± {line['standard_error']:.4f}",
-            f"{line['monte_carlo_error']:.4f}",
-            f"{line['rank_correlation']:.2f}",
-        )
-        for line in _results(["unseen_hospital"]).get("unseen_hospital", {}).get("asked_and_drawn", [])
-    ]
-    header = (
-        "task",
-        "seed",
-        "moments",
-        "asked",
-        "drawn",
-        "came true",
-        "drawn - asked",
-        "of it sampling",
-        "rank correlation",
-    )
-    return _table(header, rows)
-
-
 def ablations() -> Iterator[str]:
     """Each arm's bits per event, and the paired difference to the model as it is."""
     rows = []
@@ -392,8 +351,8 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "variants": lambda: tables_sites.lines(tables_studies.variants()),
     "likelihoods": lambda: tables_sites.lines(tables_studies.likelihoods()),
     "trainings": lambda: tables_sites.lines(tables_studies.trainings()),
-    "unseen": unseen,
-    "drawn": drawn,
+    "unseen": lambda: tables_sites.lines(tables_studies.unseen()),
+    "drawn": lambda: tables_sites.lines(tables_studies.drawn()),
     "ablations": ablations,
     "scaling": scaling,
     "rates": rates,

@@ -67,3 +67,49 @@ def trainings() -> Rows:
         load = found["machine"]["load_1min"]
         rows.append((study, f"{run['num_parameters']:,}", f"{run['num_subjects']:,}", run["steps"], took, load))
     return ("study", "weights", "training subjects", "steps", "minutes, one thread", "load after"), rows
+
+
+def _unseen_hospital() -> dict[str, Any]:
+    path = RESULTS / "unseen_hospital.json"
+    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    return found
+
+
+def unseen() -> Rows:
+    """Mean and range over seeds at the simulator's unseen hospital."""
+    rows = []
+    for line in _unseen_hospital().get("summary", []):
+        cells = [
+            f"{f['mean']:.3f} ({f['lowest']:.3f}-{f['highest']:.3f})"
+            for f in (line["auroc"], line["expected_observed"])
+        ]
+        rows.append((line["task"], line["method"], line["seeds"], *cells))
+    return ("task", "method", "seeds", "AUROC, mean (range)", "expected:observed, mean (range)"), rows
+
+
+def drawn() -> Rows:
+    """Risks as asked in one pass and as drawn in futures, of the same moments, beside what came true."""
+    rows = [
+        (
+            line["task"],
+            line["seed"],
+            line["moments"],
+            *(f"{line[name]:.4f}" for name in ("asked", "drawn", "observed")),
+            f"{line['difference']:+.4f} ± {line['standard_error']:.4f}",
+            f"{line['monte_carlo_error']:.4f}",
+            f"{line['rank_correlation']:.2f}",
+        )
+        for line in _unseen_hospital().get("asked_and_drawn", [])
+    ]
+    header = (
+        "task",
+        "seed",
+        "moments",
+        "asked",
+        "drawn",
+        "came true",
+        "drawn - asked",
+        "of it sampling",
+        "rank correlation",
+    )
+    return header, rows

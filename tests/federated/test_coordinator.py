@@ -1,6 +1,7 @@
 """Whole trainings over toy hospitals: they learn, resume, refuse, and send no record."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,11 @@ def test_patients_who_objected_change_nothing(toy_store: EventStore, tmp_path: P
     trainer, _ = site._opened()
     assert not set(toy_store.subjects["subject_id"].gather(trainer.rows.train)) & set(ids)
     assert len(trainer.rows.train) == len(rows) - 5
+
+
+def test_a_store_is_no_folder_for_a_run(network_of: Make, toy_store: EventStore, tmp_path: Path) -> None:
+    shutil.copytree(toy_store.path, tmp_path / "store")
+    before = (tmp_path / "store" / "vocabulary.parquet").read_bytes()
+    with pytest.raises(RunError, match="something else"):
+        federate(network_of(), tmp_path / "store", config=SMALL)
+    assert (tmp_path / "store" / "vocabulary.parquet").read_bytes() == before

@@ -1,12 +1,17 @@
 """Histories: windows that end where somebody asks, and hold enough of the past."""
 
+from datetime import timedelta
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from helpers.toy_process import START, Row, build_toy_store
 from inference.conftest import HOUR, Toy
-from sojourn.errors import RunError, StoreError
-from sojourn.inference.histories import Moments, ask, moments, states
+from sojourn.errors import RunError, StoreError, TaskError
+from sojourn.events.store import EventStore
+from sojourn.inference.histories import Moments, ask, moment_of, moments, states
 
 
 def all_moments(toy: Toy, step_s: int = HOUR) -> Moments:
@@ -80,3 +85,16 @@ def test_states_do_not_depend_on_who_else_is_asked(toy: Toy) -> None:
         (asked,) = ask(toy.reader, Moments(at.row[[i]], at.seconds[[i]]), context=8)
         # States are computed in bfloat16 products, whose rounding depends on the shape of the batch.
         torch.testing.assert_close(states(toy.network, asked)[0], together[i], atol=2e-2, rtol=2e-2)
+
+
+def test_an_outcome_after_the_end_of_a_record_does_not_open_it_again(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        (1, START, "ICU_ADMISSION//MICU", None, "north"),
+        (1, START + timedelta(hours=5), "HOSPITAL_DISCHARGE//ALIVE", None, "north"),
+        (1, START + timedelta(hours=30), "OUTCOME//death_after_discharge", None, "north"),
+    ]
+    store = EventStore.open(build_toy_store(tmp_path, num_subjects=0, rows=rows))
+    assert moment_of(store, 1, START + timedelta(hours=4)).seconds[0] == 4 * 3600
+    for hours in (5, 31):
+        with pytest.raises(TaskError, match="had ended"):
+            moment_of(store, 1, START + timedelta(hours=hours))

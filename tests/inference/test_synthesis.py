@@ -8,7 +8,7 @@ import pytest
 
 import sojourn as sj
 from helpers.toy_process import DEATH, LEAVE
-from sojourn.errors import ConfigError
+from sojourn.errors import ConfigError, SojournError
 from sojourn.events.meds import validate
 from sojourn.inference.synthesis import Drawing, static_facts
 from sojourn.training.run import Run
@@ -69,3 +69,11 @@ def test_facts_have_their_training_shares_and_exclude_each_other(toy_run: Path) 
     code, count = np.unique(facts.code, return_counts=True)
     share = run.vocabulary.table[code]["count"].to_numpy() / known
     np.testing.assert_allclose(count / 4000, share, atol=4 * np.sqrt(0.25 / 4000))
+
+
+def test_a_folder_that_is_there_is_told_before_anything_is_drawn(
+    toy_run: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sojourn.inference.synthesis.records", lambda *_: pytest.fail("it drew"))
+    with pytest.raises(SojournError):
+        sj.synthesise(toy_run, synthetic, HOW)

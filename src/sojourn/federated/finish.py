@@ -31,11 +31,12 @@ def open_run(run: Path, job: Job, config: FederatedConfig, progress: Progress) -
     RunError
         If the folder holds a run of another kind.
     """
-    if (run / SETTINGS).exists() and "federated" not in read_settings(run):
-        msg = f"run must be new or of a federated training; {run} holds another run. Choose another folder."
+    has_settings = (run / SETTINGS).exists()
+    # A store has a file of the name of the vocabulary too.
+    if ("federated" not in read_settings(run)) if has_settings else (run / VOCABULARY).exists():
+        msg = f"run must be new or of a federated training; {run} holds something else. Choose another folder."
         raise RunError(msg)
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    job.vocabulary.save(run / VOCABULARY)
     save_tensors(run / "checkpoints" / "hazards.safetensors", {"log_hazard": job.log_hazard})
     told = json.dumps([progress.num_subjects, job.vocabulary.table["count"].to_list()], sort_keys=True)
     settings = {
@@ -52,6 +53,7 @@ def open_run(run: Path, job: Job, config: FederatedConfig, progress: Progress) -
         "versions": {name: version(name) for name in ("sojourn", "torch", "polars", "numpy", "meds")},
     }
     save_settings(run, settings)
+    job.vocabulary.save(run / VOCABULARY)
 
 
 def write_weights(run: Path, job: Job, weights: Tensors) -> None:

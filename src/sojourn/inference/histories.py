@@ -84,9 +84,11 @@ def moment_of(store: EventStore, subject_id: int, at: datetime) -> Moments:
     if now < 0:
         msg = "at must not lie before the subject's first event; it does. Choose a later moment."
         raise TaskError(msg)
-    seconds = record.seconds.astype(np.int64)
-    last = int(seconds[seconds <= now][-1])
-    is_terminal = store.vocabulary["terminal"].to_numpy()[record.code[seconds == last]]
+    # Outcomes that no history shows, such as the end of the follow-up, are no records: they may come after the end.
+    shown = ~store.vocabulary["target_only"].to_numpy()[record.code]
+    seconds, code = record.seconds.astype(np.int64)[shown], record.code[shown]
+    last = int(seconds[seconds <= now].max(initial=0))
+    is_terminal = store.vocabulary["terminal"].to_numpy()[code[seconds == last]]
     hours = (now - last) / 3600
     if is_terminal.any():
         msg = f"at must lie before the end of the record; it had ended {hours:,.1f} h before (death or discharge)."

@@ -18,7 +18,7 @@ from sojourn.inference.histories import Asked, Moments, moments
 from sojourn.inference.risk import Probabilities, Question, Risk, interval, risk_by_head
 from sojourn.progress import Bar, console, progress_bar
 from sojourn.tasks.files import Labels, read_labels, write_predictions
-from sojourn.training.run import Run
+from sojourn.training.run import LINEAGE, Run
 
 Method = Literal["query", "simulate"]
 Control = Literal["random-weights", "shuffled-values"]
@@ -122,6 +122,9 @@ def predict(
 def _untrained(run: Run, asked: Labels) -> tuple[str, ...]:
     """Codes that are asked for though they are no outcomes of the run; says so."""
     codes = tuple(sorted(set(asked.task["outcomes"]) - set(run.outcomes)))
+    taught = {step.get("task") for step in run.settings.get(LINEAGE, ())}
+    if asked.task["name"] in taught:
+        return ()
     if codes:
         console.print(
             f"{', '.join(codes)}: no outcome that the run was trained to be asked for, so these risks are rough. "

@@ -87,13 +87,13 @@ def synthesise(run: Path, out: Path, drawing: Drawing | None = None) -> Synthesi
     site = 0 if how.site is None else trained.sites.index(how.site) + 1
     data = trained.settings["data"]
     num_known, how = int(data["num_training_subjects"]), how._replace(tick_s=how.tick_s or data.get("time_tick_s"))
-    with progress_bar("synthetic patients", how.num_subjects) as bar:
-        table = records(trained.network(), trained.vocabulary, num_known, site, how, trained.config.context, bar)
-    terminal = trained.vocabulary.table.filter("terminal")["code"]
-    ended = table.filter(pl.col("code").is_in(terminal.implode()))["subject_id"].n_unique()
-    with atomic_folder(out) as part:
+    with atomic_folder(out) as part:  # opened first: what is there already is told before anything is drawn
+        with progress_bar("synthetic patients", how.num_subjects) as bar:
+            table = records(trained.network(), trained.vocabulary, num_known, site, how, trained.config.context, bar)
         write_meds(part, table, trained.vocabulary)
         write_json(part / "metadata" / "synthesis.json", {"run": str(run)} | how._asdict())
+    terminal = trained.vocabulary.table.filter("terminal")["code"]
+    ended = table.filter(pl.col("code").is_in(terminal.implode()))["subject_id"].n_unique()
     return SynthesisReport(str(out), how.num_subjects, len(table), ended / how.num_subjects)
 
 
