@@ -60,6 +60,8 @@ class Arm:
 ARMS = {
     "base": Arm(label="as it is"),
     "order-only": Arm(label="rotary positions in order only", config={"model": {"use_continuous_rotary": False}}),
+    "no-panel": Arm(label="without what came along the last time", config={"model": {"use_panel": False}}),
+    "no-recency": Arm(label="without when each code last came", config={"model": {"use_recency": False}}),
     "no-round-gaps": Arm(label="no components at round gaps", config={"model": {"use_round_gaps": False}}),
     "no-site": Arm(label="without site adapters", config={"model": {"use_site": False}}),
     "thinning": Arm(label="thinning of 30 % of the subjects", config={"thin_share": 0.3}),

@@ -80,13 +80,15 @@ class OtherDecoder(Network):
         shifted = torch.cat([found.code.new_full((1,), -1), found.code[:-1]])
         embedding = self.events.codes()
         of = torch.cat([found.inverse, torch.arange(len(found.instant), device=found.inverse.device)])
+        last_code = torch.cat([torch.where(found.rank == 0, -1, shifted), found.code[found.last]])
+        where = found.instant, found.last, of
         chosen = self.code_head.chosen(
             torch.cat([u, u_end]),
             torch.cat([site[found.position], site[found.instant]]),
             embedding,
-            torch.cat([torch.where(found.rank == 0, -1, shifted), found.code[found.last]]),
+            last_code,
             torch.cat([found.code, torch.full_like(found.instant, len(self.code_head.bias) - 1)]),
-            self.recency_biases(batch, found.instant, embedding, of),
+            *self.past_in(batch, found.is_scored, embedding, last_code, where),
         )
         code, end = chosen.split([len(found.code), len(found.instant)])
         return Decisions(code, end, u)

@@ -55,7 +55,7 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         "is_gap_predicted": torch.zeros(shape, dtype=torch.bool),
         "survival": torch.zeros(shape),
     }
-    flat: list[tuple[int, int, int, float, float, float]] = []
+    flat: list[tuple[int, int, int, float, float, float, float]] = []
     delays, intervals = (torch.full((len(rows) * length, NUM_CODES), NAN) for _ in range(2))
     segment = 0
     for b, row in enumerate(rows):
@@ -63,6 +63,7 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         for record in row:
             seen: dict[int, tuple[int, float]] = {}
             interval: dict[int, float] = {}
+            times: dict[int, int] = {}
             for k in range(len(record.minutes) + 1):
                 seconds = 60 * (record.minutes[k - 1] if k else 0)
                 place = (b, at)
@@ -81,17 +82,20 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
                 for rank, (code, value) in enumerate(events):
                     before = seen.get(code)
                     delay = float(seconds - before[0]) if before else NAN
-                    flat.append((b * length + at, rank, code, value, before[1] if before else NAN, delay))
+                    so_far = [event.code for event in events[: rank + 1]].count(code)
+                    left = float(times[code] - so_far) if before else NAN
+                    flat.append((b * length + at, rank, code, value, before[1] if before else NAN, delay, left))
                 for code, (then, _) in seen.items() if k else ():
                     delays[b * length + at, code] = seconds - then
                     intervals[b * length + at, code] = interval[code]
                 for code in {event.code for event in events} if k else ():
                     interval[code] = seconds - seen[code][0] if code in seen else NAN
+                    times[code] = [event.code for event in events].count(code)
                 for code, value in events if k else []:
                     seen[code] = (seconds, value)
                 at += 1
             segment += 1
-    position, rank_, code_, value_, previous, delay_ = (np.array(column) for column in zip(*flat, strict=True))
+    position, rank_, code_, value_, previous, delay_, left_ = (np.array(column) for column in zip(*flat, strict=True))
     return Batch(
         **grid,
         event_position=torch.from_numpy(position),
@@ -100,6 +104,7 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         value=torch.from_numpy(value_).float(),
         previous_value=torch.from_numpy(previous).float(),
         previous_delay=torch.from_numpy(delay_).float(),
+        times_left=torch.from_numpy(left_).float(),
         seen_code=torch.arange(NUM_CODES).repeat(segment, 1),
         seen_delay=delays,
         seen_interval=intervals,

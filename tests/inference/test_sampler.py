@@ -252,6 +252,11 @@ def test_a_future_remembers_when_codes_came_as_training_tells_it(toy: Toy) -> No
                 known = delay[code].float(), start.last_interval[0, code]
                 torch.testing.assert_close(known, told, equal_nan=True)
                 compared += int(not told[1].isnan())
+        for e in (batch.event_position == flat).nonzero()[:, 0].tolist():
+            mine = slice(e - int(batch.event_rank[e]), e + 1)
+            so_far = int((batch.code[mine] == batch.code[e]).sum())
+            left = start.last_count[0, batch.code[e]] - so_far
+            torch.testing.assert_close(left, batch.times_left[e], equal_nan=True)
     assert compared > 5
 
 
@@ -268,3 +273,6 @@ def test_a_drawn_instant_moves_the_clocks_of_its_codes(toy: Toy) -> None:
     interval[drawn.row, drawn.code] = expected
     torch.testing.assert_close(memory.last_interval, interval, equal_nan=True)
     assert int((~expected.isnan()).sum()) > 20
+    for row, code in zip(drawn.row.tolist(), drawn.code.tolist(), strict=True):
+        times = ((drawn.row == row) & (drawn.code == code)).sum()
+        assert int(memory.last_count[row, code]) == int(times)

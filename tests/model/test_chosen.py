@@ -50,7 +50,7 @@ def test_values_and_gradients_are_those_of_a_masked_softmax(
 
 @pytest.mark.parametrize("elements", [1, 600, 10**6])
 @pytest.mark.parametrize("most_kept", [0, 10**6])
-def test_biases_of_instants_are_added_to_the_logits(
+def test_biases_of_instants_and_of_decisions_are_added_to_the_logits(
     elements: int, most_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(chosen._CHUNK, "cpu", elements)
@@ -60,17 +60,24 @@ def test_biases_of_instants_are_added_to_the_logits(
     codes[:, 5:] = -1
     value = torch.randn(20, 7, generator=draw).requires_grad_()
     biases = Biases(codes, value, torch.randint(0, 20, (120,), generator=draw))
-    got = chosen_log_prob(*asked, biases)
+    # A second set belongs to the decisions themselves, and END (30) may have one.
+    own_codes = torch.stack([torch.randperm(31, generator=draw)[:4] for _ in range(120)])
+    own_codes[::2, 2:] = -1
+    own_value = torch.randn(120, 4, generator=draw).requires_grad_()
+    each = Biases(own_codes, own_value, torch.arange(120))
+    got = chosen_log_prob(*asked, [biases, each])
     x, weight, bias, last, target = asked
-    own = F.pad(biases.dense(30)[biases.instant], (0, 1))
+    own = F.pad(biases.dense(30)[biases.instant], (0, 1)) + each.dense(31)
     one_hot = torch.cat([x, own], 1), torch.cat([weight, torch.eye(31)], 1)
     expected = reference(*one_hot, bias, last, target)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     per_row = torch.linspace(-1.0, 2.0, 120)
-    mine, theirs = (torch.autograd.grad((out * per_row).sum(), (x, weight, bias, value)) for out in (got, expected))
+    learnt = (x, weight, bias, value, own_value)
+    mine, theirs = (torch.autograd.grad((out * per_row).sum(), learnt) for out in (got, expected))
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert not mine[3][:, 5:].any()
+    assert not mine[4][::2, 2:].any()
 
 
 def test_products_follow_autocast_and_sums_do_not() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from helpers.model_records import NAN, Event, Record, make_batch, random_record
+from helpers.panels import mates_by_definition
 from sojourn.model import Batch, CodeTable, ModelConfig, Network
 from sojourn.model.features import time_features
 
@@ -46,7 +47,7 @@ def test_order_of_simultaneous_events_changes_nothing_in_the_state(network: Netw
     mixed = batch._replace(
         **{
             name: getattr(batch, name)[shuffled]
-            for name in ("event_position", "code", "value", "previous_value", "previous_delay")
+            for name in ("event_position", "code", "value", "previous_value", "previous_delay", "times_left")
         }
     )
     torch.testing.assert_close(network.states(mixed), network.states(batch), atol=1e-5, rtol=1e-5)
@@ -65,13 +66,18 @@ def test_log_prob_equals_a_decoding_one_event_at_a_time(network: Network) -> Non
         clocks = batch.seen_delay[k : k + 1], batch.seen_interval[k : k + 1]
         recency = network.code_head.recency_of_all(network.events.code.weight, *clocks)
         earlier, last = torch.zeros(1, phi.shape[1]), torch.tensor([-1])
+        so_far: list[int] = []
+        times_left = NAN
         for e in events:
             u = network.decision(context.u, earlier)
-            log_p = network.code_head(u, context.z_site, network.events.code.weight, last, recency)
+            found = mates_by_definition(so_far, batch.seen_delay[k], times_left)
+            log_p = network.code_head(u, context.z_site, network.events.code.weight, last, recency, found)
             total += float(log_p[0, batch.code[e]])
             earlier, last = earlier + phi[e], batch.code[e : e + 1]
+            so_far, times_left = [*so_far, int(batch.code[e])], float(batch.times_left[e])
         u = network.decision(context.u, earlier)
-        total += float(network.code_head(u, context.z_site, network.events.code.weight, last, recency)[0, -1])
+        found = mates_by_definition(so_far, batch.seen_delay[k], times_left)
+        total += float(network.code_head(u, context.z_site, network.events.code.weight, last, recency, found)[0, -1])
     scored = batch.event_position >= 2
     assert total == pytest.approx(float(expected.code[scored].sum()), abs=1e-4)
 

@@ -34,6 +34,8 @@ def test_instants_ranks_and_previous_records_of_a_worked_example(worked: RecordR
     np.testing.assert_array_equal(records.previous_value, np.float32([NAN, NAN, NAN, 82, 90, 2.0, NAN, NAN, 70]))
     hours_ago = np.float32([NAN, NAN, NAN, 1, 2, 3, NAN, NAN, 2])
     np.testing.assert_array_equal(records.previous_delay, hours_ago * HOUR)
+    # The heart rate came twice at first: it is expected once more an hour later, and not two hours after that.
+    np.testing.assert_array_equal(records.times_left, np.float32([NAN, NAN, NAN, 1, 0, 0, NAN, NAN, 0]))
 
 
 def test_facts_about_the_subjects(worked: RecordReader) -> None:

@@ -31,7 +31,14 @@ from sojourn.training.run import VOCABULARY, WEIGHTS, Run, code_table, taught
 
 IDENTITY = ("events.code.weight", "events.gate.weight")
 """Tensors with one trained row per code; zero for an unseen one where the network reads words."""
-TAKEN = (*IDENTITY, "code_head.bias", "code_head.site_bias.weight", "code_head.recency.own", "first_head.log_base")
+TAKEN = (
+    *IDENTITY,
+    "code_head.bias",
+    "code_head.site_bias.weight",
+    "code_head.recency.own",
+    "code_head.panel.own",
+    "first_head.log_base",
+)
 """All tensors whose rows an unseen code takes from others; those of the code head end with a row for END."""
 WORDS = "events.words"
 

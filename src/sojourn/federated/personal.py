@@ -6,8 +6,16 @@ import numpy as np
 
 from sojourn.federated.messages import Tensors
 
-PERSONAL = ("site.", "gap_head.adapter.", "code_head.adapter.", "code_head.site_bias.", "code_head.recency.own")
-"""Beginnings of the names of the weights that never leave a site under FedFactor; rhythms of charting among them."""
+PERSONAL = (
+    "site.",
+    "gap_head.adapter.",
+    "code_head.adapter.",
+    "code_head.site_bias.",
+    "code_head.recency.own",
+    "code_head.panel.own",
+)
+"""Beginnings of the names of the weights that never leave a site under FedFactor; rhythms of charting and what is
+charted together among them."""
 
 SITE_TABLE = "site.weight"
 """Weights with a row per site (row 0: the unknown site)."""

@@ -153,9 +153,10 @@ def token_log_prob(network: Network, batch: Batch, bins: Bins) -> BinnedTerms:
         previous = torch.where(rank == 0, -1, torch.cat([code.new_full((1,), -1), code[:-1]]))
         z_site = torch.cat([context.z_site[inverse], context.z_site])
         embedding, of = network.events.codes(), torch.cat([inverse, torch.arange(len(instants))])
-        biases = network.recency_biases(batch, instants, embedding, of)
+        last_code = torch.cat([previous, code[last]])
+        biases, mates = network.past_in(batch, is_predicted, embedding, last_code, (instants, last, of))
         recency = None if biases is None else biases.dense(len(embedding))[of]
-        log_p = network.code_head(u, z_site, embedding, torch.cat([previous, code[last]]), recency)
+        log_p = network.code_head(u, z_site, embedding, last_code, recency, mates)
         not_over = _log_complement(log_p[: len(code), -1])
         end[instants] = log_p[len(code) :, -1]
         go[is_predicted] = not_over

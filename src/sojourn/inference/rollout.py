@@ -40,6 +40,8 @@ class Memory(NamedTuple):
     """(N, V) float64, when; NaN for never."""
     last_interval: Tensor
     """(N, V) float32, seconds between that record of the code and the one before; NaN for none."""
+    last_count: Tensor
+    """(N, V) float32, how many times the code came then; NaN for never."""
     z_site: Tensor
     """(N, S)"""
     tick: Tensor
@@ -82,6 +84,7 @@ class Memory(NamedTuple):
             value=none,
             previous_value=none,
             previous_delay=none,
+            times_left=none,
         )
 
 
@@ -147,6 +150,7 @@ def begin(
         "last_value": starts.last_value.to(device),
         "last_time": starts.last_time.to(device),
         "last_interval": starts.last_interval.to(device),
+        "last_count": starts.last_count.to(device),
         "z_site": network.site(batch.site[end]),
         "tick": batch.tick[end],
         "clock_at_origin": batch.clock[end].double() - time,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sojourn.inference.panels import OpenPanels
 from sojourn.inference.rollout import Rollout, begin
 from sojourn.inference.rules import Block, Rule, block_of, forbid
 from sojourn.inference.starts import Starts
@@ -133,6 +134,8 @@ class FutureSampler:
         since = time[drawn.row] - memory.last_time[drawn.row, drawn.code]
         memory.last_interval[drawn.row, drawn.code] = since.float()
         memory.last_time[drawn.row, drawn.code] = time[drawn.row]
+        memory.last_count[drawn.row, drawn.code] = 0.0
+        memory.last_count.index_put_((drawn.row, drawn.code), torch.ones_like(drawn.value), accumulate=True)
         return drawn
 
     def _decode(self, rollout: Rollout, u_ND: Tensor, time: Tensor) -> _Drawn:
@@ -142,13 +145,15 @@ class FutureSampler:
         embedding = network.events.codes()
         delay = (time[:, None] - memory.last_time).float()
         recency = network.code_head.recency_of_all(embedding, delay, memory.last_interval)
+        panels = None if network.code_head.panel is None else OpenPanels(delay, memory.last_count)
         row = rollout.goes_on.nonzero()[:, 0]
         last = torch.full_like(row, -1)
         parts: list[tuple[Tensor, Tensor, Tensor]] = [(row[:0], row[:0], u_ND[:0, 0])]
         for _ in range(_MAX_EVENTS):
             u = network.decision(u_ND[row], phi_sum[row])
             own = None if recency is None else recency[row]
-            chance = network.code_head(u, memory.z_site[row], embedding, last, own).exp()
+            mates = None if panels is None else panels.mates(row)
+            chance = network.code_head(u, memory.z_site[row], embedding, last, own, mates).exp()
             mass = self._forbid(rollout, row, u, chance, time)
             uniform = rollout.streams.draw(row, 4)
             total = chance.cumsum(-1)
@@ -159,10 +164,12 @@ class FutureSampler:
                 break
             rule = rollout.forbidden
             block = None if rule is None or mass is None else block_of(rule, code, mass[is_event])
-            previous, delay = memory.last_value[row, code], (time[row] - memory.last_time[row, code]).float()
-            value = self._value(u, code, (previous, delay), uniform[:, 1:], block)
-            phi_sum[row] += network.events(code, value, previous, delay)
+            previous, ago = memory.last_value[row, code], delay[row, code]
+            value = self._value(u, code, (previous, ago), uniform[:, 1:], block)
+            phi_sum[row] += network.events(code, value, previous, ago)
             last = code
+            if panels is not None:
+                panels.add(row, code)
             parts.append((row, code, value))
         row, code, value = (torch.cat(column) for column in zip(*parts, strict=True))
         return _Drawn(row, code, value, phi_sum)

@@ -37,6 +37,8 @@ class Starts(NamedTuple):
     """(G, V) float64, when; NaN for never."""
     last_interval: Tensor
     """(G, V) float32, seconds between that record of the code and the one before; NaN for none."""
+    last_count: Tensor
+    """(G, V) float32, how many times the code came then; NaN for never."""
     pasts: list[EventTable]
     """The whole record up to each moment."""
 
@@ -77,6 +79,7 @@ def _starts(reader: RecordReader, records: Records, windows: Windows, which: Int
         last_value=torch.stack([known.value for known in last]),
         last_time=torch.stack([known.time for known in last]),
         last_interval=torch.stack([known.interval for known in last]),
+        last_count=torch.stack([known.times for known in last]),
         pasts=pasts,
     )
 
@@ -96,6 +99,8 @@ class LastKnown(NamedTuple):
     """float64, when the code was last recorded; NaN for never."""
     interval: Tensor
     """float32, seconds between that record and the one before; NaN for none."""
+    times: Tensor
+    """float32, how many times the code came in that record's instant; NaN for never."""
 
 
 def last_known(past: EventTable, num_codes: int) -> LastKnown:
@@ -106,4 +111,6 @@ def last_known(past: EventTable, num_codes: int) -> LastKnown:
     before = np.full(num_codes, np.nan)
     is_earlier = past.seconds < time[past.code]
     before[past.code[is_earlier]] = past.seconds[is_earlier]
-    return LastKnown(*map(torch.from_numpy, (value, time, (time - before).astype(np.float32))))
+    times = np.bincount(past.code[~is_earlier], minlength=num_codes).astype(np.float32)
+    times[times == 0] = np.nan
+    return LastKnown(*map(torch.from_numpy, (value, time, (time - before).astype(np.float32), times)))

@@ -210,6 +210,7 @@ def _admissions(
         value=torch.from_numpy(own.value),
         previous_value=none,
         previous_delay=none,
+        times_left=none,
     )
     none_yet = np.empty(0, np.int64)
     nothing = EventTable(none_yet, none_yet, none_yet, np.empty(0, np.float32))
@@ -223,6 +224,7 @@ def _admissions(
         last_value=known.value.expand(count, -1),
         last_time=known.time.expand(count, -1),
         last_interval=known.interval.expand(count, -1),
+        last_count=known.times.expand(count, -1),
         pasts=[nothing] * count,
     )
 

@@ -6,13 +6,12 @@ The softmax is over the codes from the last one on, so decisions are sorted by i
 the columns that its decisions can choose: about half of the products, and a chunk stays in the processor's cache. What
 the backward pass needs of a chunk is kept in the precision of its products, or made again where it would be too much.
 
-A bias of its instant may be added to some logits of a decision (`Biases`): sparse, since an instant has one only for
-codes that its record has seen.
+Biases may be added to some logits of a decision (`Biases`): sparse, since only codes that the record has seen have one.
 
-Shape letters: N decisions, V codes and END, K features, I instants, S codes with a bias.
+Shape letters: N decisions, V codes and END, K features, I instants (or decisions), S codes with a bias.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,12 +23,11 @@ from sojourn.model.linear import fill_rows
 _CHUNK = {"cpu": 2**19}
 _CHUNK_ELSEWHERE = 2**26
 _MOST_KEPT = 2**26
-"""Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16, and beside them
-8 bytes for each bias of a decision."""
+"""Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16."""
 
 
 class Biases(NamedTuple):
-    """What is added to the logits of some codes at each instant."""
+    """What is added to the logits of some codes, the same at all decisions of an instant."""
 
     code: Tensor
     """(I, S) int64, different codes; what is to be ignored is -1."""
@@ -45,7 +43,7 @@ class Biases(NamedTuple):
 
 
 def chosen_log_prob(
-    x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Tensor, target_N: Tensor, biases: Biases | None = None
+    x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Tensor, target_N: Tensor, biases: Sequence[Biases] = ()
 ) -> Tensor:
     """Log-probabilities of the targets, shape (N,) float32; products are made in the precision of autocast.
 
@@ -61,10 +59,8 @@ def chosen_log_prob(
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x_NK, weight_VK = x_NK.to(dtype), weight_VK.to(dtype)
-    if biases is None:
-        nothing = torch.empty(0, 0, device=x_NK.device)
-        biases = Biases(nothing.long(), nothing, nothing.long())
-    log_p: Tensor = _Chosen.apply(x_NK, weight_VK, bias_V, last_N, target_N, *biases)  # type: ignore[no-untyped-call]
+    sparse = [tensor for some in biases if some.code.numel() for tensor in some]
+    log_p: Tensor = _Chosen.apply(x_NK, weight_VK, bias_V, last_N, target_N, *sparse)  # type: ignore[no-untyped-call]
     return log_p
 
 
@@ -87,27 +83,28 @@ def _chunks(last_N: Tensor, num_codes: int) -> Iterator[_Chunk]:
         yield _Chunk(order[i * size : (i + 1) * size], first // step * step)
 
 
-def _logits(
-    x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, biases: Biases, chunk: _Chunk
-) -> tuple[Tensor, Tensor]:
-    """Logits of a chunk over its columns, float32, minus infinity where a code cannot follow; where the biases went."""
+def _logits(x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, biases: Sequence[Biases], chunk: _Chunk) -> Tensor:
+    """Logits of a chunk over its columns, float32, minus infinity where a code cannot follow."""
     rows, first = chunk
     own, below = x[rows], last[rows]
     logit = (fill_rows(own) @ weight[first:].T)[: len(own)].float().add_(bias[first:])
-    column = biases.code[biases.instant[rows]] if biases.code.numel() else biases.code
-    if column.numel():
-        # What is not among the columns goes to END, and is taken away from it again.
-        column = torch.where(column >= first, column, len(weight) - 1).sub_(first)
-        end = logit[:, -1].clone()
-        logit.scatter_add_(1, column, biases.value[biases.instant[rows]])
-        logit[:, -1] = end
+    for some in biases:
+        column, is_inside = _columns(some, chunk, len(weight))
+        logit.scatter_add_(1, column, some.value[some.instant[rows]] * is_inside)
     # Only columns up to the largest of the last codes can be forbidden to some of the sorted rows.
     width = int(below[-1]) - first
     if width > 0:
         index = torch.arange(first, first + width, device=x.device)
         logit[:, :width].masked_fill_(index < below[:, None], -torch.inf)
     logit[:, -1].masked_fill_(below < 0, -torch.inf)
-    return logit, column
+    return logit
+
+
+def _columns(some: Biases, chunk: _Chunk, num_codes: int) -> tuple[Tensor, Tensor]:
+    """Where the biases of a chunk go, and which do; the others would go to END."""
+    code = some.code[some.instant[chunk.rows]]
+    is_inside = code >= chunk.first
+    return torch.where(is_inside, code, num_codes - 1).sub_(chunk.first), is_inside
 
 
 def _slope(p: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
@@ -122,26 +119,27 @@ class _Chosen(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, target: Tensor, *sparse: Tensor
     ) -> Tensor:
-        out, biases = torch.empty(len(x), device=x.device), Biases(*sparse)
+        out, biases = torch.empty(len(x), device=x.device), _grouped(sparse)
         is_kept = any(ctx.needs_input_grad) and len(x) * len(weight) <= _MOST_KEPT
         kept = []
         for chunk in _chunks(last, len(weight)):
-            logit, column = _logits(x, weight, bias, last, biases, chunk)
+            logit = _logits(x, weight, bias, last, biases, chunk)
             rows, place = chunk.rows, target[chunk.rows, None] - chunk.first
             p = torch.softmax(logit, -1)
             # log of the sum of exponentials, from the likeliest code: its probability does not vanish.
             log_sum = logit.amax(-1) - p.amax(-1).log()
             out[rows] = logit.gather(1, place)[:, 0] - log_sum
             if is_kept:
-                kept += [_slope(p, place, x.dtype), column]
-        ctx.save_for_backward(x, weight, bias, last, target, *biases, *kept)
+                kept.append(_slope(p, place, x.dtype))
+        ctx.num_sparse = len(sparse)
+        ctx.save_for_backward(x, weight, bias, last, target, *sparse, *kept)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, last, target, *others = ctx.saved_tensors
-        biases, kept = Biases(*others[:3]), others[3:]
-        dx, dvalue = torch.empty_like(x), torch.zeros_like(biases.value)
+        biases, kept = _grouped(others[: ctx.num_sparse]), others[ctx.num_sparse :]
+        dx, dvalues = torch.empty_like(x), [torch.zeros_like(some.value) for some in biases]
         # The gradient of each row goes to the narrow side of the products, with one more column for the bias; relative
         # to the largest, so that a gradient that all rows share is not rounded.
         largest = grad.abs().amax().clamp_min(torch.finfo(grad.dtype).tiny) if len(grad) else grad.new_ones(())
@@ -150,16 +148,22 @@ class _Chosen(torch.autograd.Function):
         dboth = torch.zeros(len(weight), scaled.shape[1], device=x.device)
         for i, (rows, first) in enumerate(_chunks(last, len(weight))):
             if kept:
-                slope, column = kept[2 * i : 2 * i + 2]
+                slope = kept[i]
             else:
-                logit, column = _logits(x, weight, bias, last, biases, _Chunk(rows, first))
+                logit = _logits(x, weight, bias, last, biases, _Chunk(rows, first))
                 slope = _slope(torch.softmax(logit, -1), target[rows, None] - first, x.dtype)
-            if column.numel():
-                own = slope.gather(1, column).float().mul_(grad[rows, None])
-                dvalue.index_add_(0, biases.instant[rows], own.masked_fill_(column == slope.shape[1] - 1, 0.0))
+            for some, dvalue in zip(biases, dvalues, strict=True):
+                column, is_inside = _columns(some, _Chunk(rows, first), len(weight))
+                own = slope.gather(1, column).float().mul_(grad[rows, None]).mul_(is_inside)
+                dvalue.index_add_(0, some.instant[rows], own)
             slope = fill_rows(slope)
             dx[rows] = (slope @ weight[first:])[: len(rows)]
             dboth[first:] += slope.T @ fill_rows(scaled[rows])
         dx = (dx.float() * grad[:, None]).to(x.dtype)
         dboth *= largest
-        return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None, None, dvalue, None
+        sparse = [gradient for dvalue in dvalues for gradient in (None, dvalue, None)]
+        return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None, *sparse
+
+
+def _grouped(sparse: Sequence[Tensor]) -> list[Biases]:
+    return [Biases(*sparse[i : i + 3]) for i in range(0, len(sparse), 3)]

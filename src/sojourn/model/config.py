@@ -52,6 +52,8 @@ class ModelConfig:
     """Whether gap and code heads see the site vector."""
     use_recency: bool = True
     """Whether the code head sees when each code last came, and at which rhythm."""
+    use_panel: bool = True
+    """Whether the code head sees which codes came along with the last one the last time."""
     use_summary: bool = True
     """Whether questions for first events see statistics of every code's past, beside the state."""
     num_word_features: int = 0

@@ -25,10 +25,11 @@ from sojourn.model.embedding import EventEmbedding, sum_by_instant, sum_of_earli
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
 from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture
+from sojourn.model.panel import Mates, mates_of
 from sojourn.model.physiology import ValueHead
 from sojourn.model.policy import CodeHead, GapHead, gap_log_mass, gap_log_survival
 from sojourn.model.queries import FirstEventHead, ValueQueryHead
-from sojourn.model.recency import LONGEST_S
+from sojourn.model.recency import past_of_codes
 from sojourn.model.summary import CodeStatistics
 
 
@@ -185,37 +186,37 @@ class Network(nn.Module):
         target = torch.cat([code, torch.full_like(instants, len(self.code_head.bias) - 1)])
         z_site = torch.cat([context.z_site[inverse], context.z_site])
         embedding = self.events.codes()
-        biases = self.recency_biases(
-            batch, instants, embedding, torch.cat([inverse, torch.arange(len(instants), device=instants.device)])
-        )
-        chosen = self.code_head.chosen(u, z_site, embedding, last_code, target, biases)
+        of = torch.cat([inverse, torch.arange(len(instants), device=instants.device)])
+        recency, mates = self.past_in(batch, is_scored, embedding, last_code, (instants, last, of))
+        chosen = self.code_head.chosen(u, z_site, embedding, last_code, target, recency, mates)
         per_event = chosen[: len(code)].index_add(0, last, chosen[len(code) :])
         return (
             code_out.masked_scatter(is_scored, per_event),
             value_out.masked_scatter(is_scored, self._value_log_prob(batch, u[: len(code)], is_scored)),
         )
 
-    def recency_biases(
-        self, batch: Batch, position_K: Tensor, embedding_VD: Tensor, instant_N: Tensor
-    ) -> Biases | None:
-        """What the codes' own past adds to the logits of decisions at some positions."""
-        if self.code_head.recency is None:
-            return None
-        assert len(batch.seen_delay), "a batch that is scored says when codes were last recorded"
-        delay, interval = batch.seen_delay[position_K], batch.seen_interval[position_K]
-        is_recent = delay <= LONGEST_S
-        # Of the codes of a window, an instant has seen some: these are moved to the left.
-        instant, _ = is_recent.nonzero(as_tuple=True)
-        rank = torch.cumsum(is_recent, 1)[is_recent] - 1
-        code = batch.seen_code[batch.segment.flatten()[position_K]][is_recent]
-        table = self.code_head.recency.table(embedding_VD)
-        bias = self.code_head.recency(table, code, delay[is_recent], interval[is_recent])
-        width = int(rank.max()) + 1 if len(rank) else 0
-        place = instant * width + rank
-        codes = code.new_full((len(position_K) * width,), -1).index_copy(0, place, code)
-        biases = bias.new_zeros(len(codes)).index_copy(0, place, bias)
-        shape = len(position_K), width
-        return Biases(codes.view(shape), biases.view(shape), instant_N)
+    def past_in(
+        self,
+        batch: Batch,
+        is_scored: Tensor,
+        embedding_VD: Tensor,
+        last_code_N: Tensor,
+        where: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Biases | None, Mates | None]:
+        """What the past of the codes adds to the decisions of a batch: when each came, and what came along.
+
+        `where` holds the flattened position of each instant, its last scored event, and the instant of each decision.
+        """
+        head, (position_K, last_K, instant_N) = self.code_head, where
+        if head.recency is None and head.panel is None:
+            return None, None
+        past, recency, mates = past_of_codes(batch, position_K), None, None
+        if head.recency is not None:
+            bias = head.recency(head.recency.table(embedding_VD), past.code, past.delay, past.interval)
+            recency = Biases(past.code, bias, instant_N)
+        if head.panel is not None:
+            mates = mates_of(batch, past, is_scored, last_code_N, last_K, instant_N, len(head.bias) - 1)
+        return recency, mates
 
     def _value_log_prob(self, batch: Batch, u_ED: Tensor, is_scored: Tensor) -> Tensor:
         code, value = batch.code[is_scored], batch.value[is_scored]

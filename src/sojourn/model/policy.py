@@ -2,7 +2,8 @@
 
     gap:   log g ~ mixture of logistics; some are free, some anchored at the next full hours of the clock, some at
            round numbers of minutes
-    code:  softmax over the codes from the last one on (canonical order) and END; each code knows when it last came
+    code:  softmax over the codes from the last one on (canonical order) and END; each code knows when it last came, and
+           with which others
 
 Shape letters: K instants, N decisions (events and one END per instant), V codes, D width, M components.
 """
@@ -16,6 +17,7 @@ from sojourn.model.chosen import Biases, chosen_log_prob
 from sojourn.model.config import ModelConfig
 from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
+from sojourn.model.panel import Mates, PanelBias
 from sojourn.model.recency import RecencyBias
 
 _HOUR = 3600.0
@@ -128,16 +130,24 @@ class CodeHead(nn.Module):
         self.end = nn.Parameter(torch.zeros(1, config.d_event))
         self.bias = nn.Parameter(torch.zeros(num_codes + 1))
         self.recency = RecencyBias(num_codes, config.d_event) if config.use_recency else None
+        self.panel = PanelBias(num_codes, config.d_decoder) if config.use_panel else None
         if self.site_bias is not None:
             nn.init.zeros_(self.site_bias.weight)
 
     def forward(
-        self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor, recency_NV: Tensor | None = None
+        self,
+        u_ND: Tensor,
+        z_NS: Tensor,
+        embedding_VD: Tensor,
+        last_code_N: Tensor,
+        recency_NV: Tensor | None = None,
+        mates: Mates | None = None,
     ) -> Tensor:
         """Log-probabilities of all codes, shape (N, V + 1); `last_code` is -1 before the first event of an instant.
 
-        `recency` is added to the logits of the codes. Codes below the last one are impossible (canonical order), and so
-        is an instant without events.
+        `recency` is added to the logits of the codes, and what came along with the last code the last time (`mates`)
+        has a bias of its own. Codes below the last one are impossible (canonical order), and so is an instant without
+        events.
         """
         if self.adapter is not None and self.site_bias is not None:
             u_ND = self.adapter(u_ND, z_NS)
@@ -147,6 +157,8 @@ class CodeHead(nn.Module):
             logit = logit + self.site_bias(z_NS).float()
         if recency_NV is not None:
             logit[:, :-1] += recency_NV
+        for panel in self._panel(u_ND, mates):
+            logit = logit + panel.dense(logit.shape[1])
         index = torch.arange(logit.shape[-1], device=logit.device)
         is_possible = self.can_emit & (index >= last_code_N[:, None])
         is_possible[:, -1] = last_code_N >= 0
@@ -167,13 +179,21 @@ class CodeHead(nn.Module):
         embedding_VD: Tensor,
         last_code_N: Tensor,
         target_N: Tensor,
-        biases: Biases | None = None,
+        recency: Biases | None = None,
+        mates: Mates | None = None,
     ) -> Tensor:
         """Log-probabilities of the targets alone, shape (N,): `forward` gathered, in a fraction of its time."""
         if self.adapter is not None:
             u_ND = self.adapter(u_ND, z_NS)
+        biases = [*([] if recency is None else [recency]), *self._panel(u_ND, mates)]
         x, weight = self.project(u_ND), torch.cat([embedding_VD, self.end])
         if self.site_bias is not None:
             x, weight = torch.cat([x, z_NS.to(x.dtype)], -1), torch.cat([weight, self.site_bias.weight], -1)
         bias = self.bias.masked_fill(~self.can_emit, -torch.inf)
         return chosen_log_prob(x, weight, bias, last_code_N, target_N, biases)
+
+    def _panel(self, u_ND: Tensor, mates: Mates | None) -> list[Biases]:
+        """What the mates of the last codes add to the logits, none or one."""
+        if self.panel is None or mates is None:
+            return []
+        return [Biases(mates.code, self.panel(u_ND, mates), torch.arange(len(u_ND), device=u_ND.device))]

@@ -12,11 +12,12 @@ Shape letters: * any shape, V codes, D width of the embedding, J knots of both s
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sojourn.model.batch import Batch
 from sojourn.model.linear import Linear
 
 LONGEST_S = 14 * 86400
@@ -24,6 +25,38 @@ LONGEST_S = 14 * 86400
 _SHORTEST_S, _NUM_DELAY = 60, 20
 _LARGEST_RATIO, _NUM_RATIO = math.e**2.5, 11
 NUM_KNOTS = _NUM_DELAY + _NUM_RATIO + 1
+
+
+class PastOfCodes(NamedTuple):
+    """When the codes that a record has lately seen came, at K instants."""
+
+    code: Tensor
+    """(K, S) int64, in increasing order; -1 for none."""
+    delay: Tensor
+    """(K, S) float32, seconds since its last record at an earlier instant; NaN for none."""
+    interval: Tensor
+    """(K, S) float32, seconds between that record and the one before it; NaN for none."""
+
+
+def past_of_codes(batch: Batch, position_K: Tensor) -> PastOfCodes:
+    """What a batch says of the codes' past at some positions.
+
+    Of the codes of a window, an instant has seen some: these are moved to the left.
+    """
+    assert len(batch.seen_delay), "a batch that is scored says when codes were last recorded"
+    delay, interval = batch.seen_delay[position_K], batch.seen_interval[position_K]
+    is_recent = delay <= LONGEST_S
+    instant, _ = is_recent.nonzero(as_tuple=True)
+    rank = torch.cumsum(is_recent, 1)[is_recent] - 1
+    width = int(rank.max()) + 1 if len(rank) else 0
+    place = instant * width + rank
+
+    def moved(content: Tensor, empty: float) -> Tensor:
+        flat = content.new_full((len(position_K) * width,), empty)
+        return flat.index_copy(0, place, content[is_recent]).view(len(position_K), width)
+
+    code = batch.seen_code[batch.segment.flatten()[position_K]]
+    return PastOfCodes(moved(code, -1), moved(delay, torch.nan), moved(interval, torch.nan))
 
 
 class RecencyBias(nn.Module):

@@ -95,6 +95,8 @@ class Records(NamedTuple):
     """(E,) last value of the same code at an earlier instant; NaN for none."""
     previous_delay: Floats
     """(E,) seconds since the same code was last recorded; NaN for never."""
+    times_left: Floats
+    """(E,) how many more times the code came at that instant than so far at this one; NaN for never."""
     instant: Ints
     """(E,) instant of each event, counted over all subjects."""
     rank: Ints
@@ -245,6 +247,8 @@ def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, row
     has_previous = previous >= 0
     delay = np.where(has_previous, events.seconds - events.seconds[previous], np.nan) if len(previous) else previous
     value = np.where(has_previous, events.value[previous], np.nan) if len(previous) else previous
+    place = _place_among_equals(events)
+    left = np.where(has_previous, place[previous] - place, np.nan) if len(previous) else previous
     is_new = np.ones(len(events.code), dtype=bool)
     is_new[1:] = (np.diff(events.subject) != 0) | (np.diff(events.seconds) != 0)
     start = np.flatnonzero(is_new)
@@ -258,6 +262,7 @@ def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, row
         outcome_index=outcome_index,
         previous_value=value.astype(np.float32),
         previous_delay=delay.astype(np.float32),
+        times_left=left.astype(np.float32),
         instant=instant,
         rank=np.arange(len(instant)) - start[instant] if len(start) else instant,
         instant_subject=instant_subject,
@@ -266,3 +271,11 @@ def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, row
         subject_start=np.searchsorted(instant_subject, np.arange(len(rows) + 1)),
         **parts,  # type: ignore[arg-type]
     )
+
+
+def _place_among_equals(events: EventTable) -> Ints:
+    """Place of each event among those of its code in its instant; events lie in canonical order."""
+    is_new = np.ones(len(events.code), dtype=bool)
+    is_new[1:] = (np.diff(events.subject) != 0) | (np.diff(events.seconds) != 0) | (np.diff(events.code) != 0)
+    start = np.flatnonzero(is_new)
+    return np.arange(len(is_new)) - start[np.cumsum(is_new) - 1] if len(start) else start
