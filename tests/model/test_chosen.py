@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sojourn.model import Network, chosen
-from sojourn.model.chosen import Biases, chosen_log_prob
+from sojourn.model.chosen import DecisionBias, InstantBias, chosen_log_prob
 
 Decisions = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -50,34 +50,35 @@ def test_values_and_gradients_are_those_of_a_masked_softmax(
 
 @pytest.mark.parametrize("elements", [1, 600, 10**6])
 @pytest.mark.parametrize("most_kept", [0, 10**6])
-def test_biases_of_instants_and_of_decisions_are_added_to_the_logits(
-    elements: int, most_kept: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("which", ["instant", "decision", "both"])
+def test_biases_are_added_to_the_logits(
+    which: str, elements: int, most_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(chosen._CHUNK, "cpu", elements)
     monkeypatch.setattr(chosen, "_MOST_KEPT", most_kept)
     asked, draw = decisions(120, 30), torch.Generator().manual_seed(1)
-    codes = torch.stack([torch.randperm(30, generator=draw)[:7] for _ in range(20)])
-    codes[:, 5:] = -1
-    value = torch.randn(20, 7, generator=draw).requires_grad_()
-    biases = Biases(codes, value, torch.randint(0, 20, (120,), generator=draw))
-    # A second set belongs to the decisions themselves, and END (30) may have one.
-    own_codes = torch.stack([torch.randperm(31, generator=draw)[:4] for _ in range(120)])
-    own_codes[::2, 2:] = -1
-    own_value = torch.randn(120, 4, generator=draw).requires_grad_()
-    each = Biases(own_codes, own_value, torch.arange(120))
-    got = chosen_log_prob(*asked, [biases, each])
     x, weight, bias, last, target = asked
-    own = F.pad(biases.dense(30)[biases.instant], (0, 1)) + each.dense(31)
-    one_hot = torch.cat([x, own], 1), torch.cat([weight, torch.eye(31)], 1)
-    expected = reference(*one_hot, bias, last, target)
+    value = torch.randn(20, 30, generator=draw).requires_grad_()
+    of_instant = InstantBias(value, torch.randint(0, 20, (120,), generator=draw))
+    codes = torch.stack([torch.randperm(31, generator=draw)[:4] for _ in range(120)])  # END, 30, may have one
+    codes[::2, 2:] = -1
+    own = torch.randn(120, 4, generator=draw).requires_grad_()
+    of_decision = DecisionBias(codes, own)
+    chosen_ones = (of_instant if which != "decision" else None, of_decision if which != "instant" else None)
+    got = chosen_log_prob(*asked, *chosen_ones)
+    added = torch.zeros(120, 31)
+    added = added + F.pad(of_instant.dense(), (0, 1)) if chosen_ones[0] else added
+    added = added + of_decision.dense(31) if chosen_ones[1] else added
+    expected = reference(torch.cat([x, added], 1), torch.cat([weight, torch.eye(31)], 1), bias, last, target)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
-    per_row = torch.linspace(-1.0, 2.0, 120)
-    learnt = (x, weight, bias, value, own_value)
+    per_row, learnt = torch.linspace(-1.0, 2.0, 120), [x, weight, bias]
+    learnt += [value] if chosen_ones[0] else []
+    learnt += [own] if chosen_ones[1] else []
     mine, theirs = (torch.autograd.grad((out * per_row).sum(), learnt) for out in (got, expected))
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    assert not mine[3][:, 5:].any()
-    assert not mine[4][::2, 2:].any()
+    if chosen_ones[1]:
+        assert not mine[-1][::2, 2:].any()
 
 
 def test_products_follow_autocast_and_sums_do_not() -> None:

@@ -154,9 +154,8 @@ def token_log_prob(network: Network, batch: Batch, bins: Bins) -> BinnedTerms:
         z_site = torch.cat([context.z_site[inverse], context.z_site])
         embedding, of = network.events.codes(), torch.cat([inverse, torch.arange(len(instants))])
         last_code = torch.cat([previous, code[last]])
-        biases, mates = network.past_in(batch, is_predicted, embedding, last_code, (instants, last, of))
-        recency = None if biases is None else biases.dense(len(embedding))[of]
-        log_p = network.code_head(u, z_site, embedding, last_code, recency, mates)
+        recency, mates = network.past_in(batch, is_predicted, embedding, last_code, (instants, last, of))
+        log_p = network.code_head(u, z_site, embedding, last_code, recency and recency.dense(), mates)
         not_over = _log_complement(log_p[: len(code), -1])
         end[instants] = log_p[len(code) :, -1]
         go[is_predicted] = not_over

@@ -6,12 +6,12 @@ The softmax is over the codes from the last one on, so decisions are sorted by i
 the columns that its decisions can choose: about half of the products, and a chunk stays in the processor's cache. What
 the backward pass needs of a chunk is kept in the precision of its products, or made again where it would be too much.
 
-Biases may be added to some logits of a decision (`Biases`): sparse, since only codes that the record has seen have one.
+A bias may be added to the logits: one of its instant for all codes, and one of the decision itself for a few.
 
-Shape letters: N decisions, V codes and END, K features, I instants (or decisions), S codes with a bias.
+Shape letters: N decisions, V codes and END, K features, I instants, S codes with a bias of the decision.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -26,24 +26,41 @@ _MOST_KEPT = 2**26
 """Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16."""
 
 
-class Biases(NamedTuple):
-    """What is added to the logits of some codes, the same at all decisions of an instant."""
+class InstantBias(NamedTuple):
+    """What is added to the logits of all codes but END, the same at all decisions of an instant."""
 
-    code: Tensor
-    """(I, S) int64, different codes; what is to be ignored is -1."""
     value: Tensor
-    """(I, S) float32"""
+    """(I, V - 1) float32."""
     instant: Tensor
     """(N,) int64, instant of each decision."""
 
+    def dense(self) -> Tensor:
+        """The same at every decision, shape (N, V - 1)."""
+        return self.value[self.instant]
+
+
+class DecisionBias(NamedTuple):
+    """What is added to the logits of some codes at each decision."""
+
+    code: Tensor
+    """(N, S) int64, different codes; what is to be ignored is -1."""
+    value: Tensor
+    """(N, S) float32."""
+
     def dense(self, num_codes: int) -> Tensor:
-        """The same for every code, shape (I, V)."""
+        """The same for every code, shape (N, V)."""
         place = torch.where(self.code < 0, num_codes, self.code)
         return self.value.new_zeros(len(self.value), num_codes + 1).scatter_add(1, place, self.value)[:, :num_codes]
 
 
 def chosen_log_prob(
-    x_NK: Tensor, weight_VK: Tensor, bias_V: Tensor, last_N: Tensor, target_N: Tensor, biases: Sequence[Biases] = ()
+    x_NK: Tensor,
+    weight_VK: Tensor,
+    bias_V: Tensor,
+    last_N: Tensor,
+    target_N: Tensor,
+    of_instant: InstantBias | None = None,
+    of_decision: DecisionBias | None = None,
 ) -> Tensor:
     """Log-probabilities of the targets, shape (N,) float32; products are made in the precision of autocast.
 
@@ -53,14 +70,14 @@ def chosen_log_prob(
     weight_VK, bias_V : of the logits; the last row is END. A bias of minus infinity makes a code impossible.
     last_N : int64, code before this one in its instant, below which none can follow; -1 for none, when END cannot.
     target_N : int64, what is chosen.
-    biases : added to some of the logits.
+    of_instant, of_decision : added to the logits.
     """
     device = x_NK.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x_NK, weight_VK = x_NK.to(dtype), weight_VK.to(dtype)
-    sparse = [tensor for some in biases if some.code.numel() for tensor in some]
-    log_p: Tensor = _Chosen.apply(x_NK, weight_VK, bias_V, last_N, target_N, *sparse)  # type: ignore[no-untyped-call]
+    added = [*(of_instant or (None, None)), *(of_decision or (None, None))]
+    log_p: Tensor = _Chosen.apply(x_NK, weight_VK, bias_V, last_N, target_N, *added)  # type: ignore[no-untyped-call]
     return log_p
 
 
@@ -83,87 +100,97 @@ def _chunks(last_N: Tensor, num_codes: int) -> Iterator[_Chunk]:
         yield _Chunk(order[i * size : (i + 1) * size], first // step * step)
 
 
-def _logits(x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, biases: Sequence[Biases], chunk: _Chunk) -> Tensor:
-    """Logits of a chunk over its columns, float32, minus infinity where a code cannot follow."""
-    rows, first = chunk
-    own, below = x[rows], last[rows]
-    logit = (fill_rows(own) @ weight[first:].T)[: len(own)].float().add_(bias[first:])
-    for some in biases:
-        column, is_inside = _columns(some, chunk, len(weight))
-        logit.scatter_add_(1, column, some.value[some.instant[rows]] * is_inside)
-    # Only columns up to the largest of the last codes can be forbidden to some of the sorted rows.
-    width = int(below[-1]) - first
-    if width > 0:
-        index = torch.arange(first, first + width, device=x.device)
-        logit[:, :width].masked_fill_(index < below[:, None], -torch.inf)
-    logit[:, -1].masked_fill_(below < 0, -torch.inf)
-    return logit
+class _Asked(NamedTuple):
+    """The arguments of `chosen_log_prob`."""
 
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    last: Tensor
+    target: Tensor
+    of_instant: Tensor | None
+    instant: Tensor | None
+    code: Tensor | None
+    of_decision: Tensor | None
 
-def _columns(some: Biases, chunk: _Chunk, num_codes: int) -> tuple[Tensor, Tensor]:
-    """Where the biases of a chunk go, and which do; the others would go to END."""
-    code = some.code[some.instant[chunk.rows]]
-    is_inside = code >= chunk.first
-    return torch.where(is_inside, code, num_codes - 1).sub_(chunk.first), is_inside
+    def logits(self, chunk: _Chunk) -> Tensor:
+        """Logits of a chunk over its columns, float32, minus infinity where a code cannot follow."""
+        rows, first = chunk
+        own, below = self.x[rows], self.last[rows]
+        logit = (fill_rows(own) @ self.weight[first:].T)[: len(own)].float().add_(self.bias[first:])
+        if self.of_instant is not None and self.instant is not None:
+            logit[:, :-1] += self.of_instant[:, first:].index_select(0, self.instant[rows])
+        if self.of_decision is not None:
+            column, is_inside = self.columns(chunk)
+            logit.scatter_add_(1, column, self.of_decision[rows] * is_inside)
+        # Only columns up to the largest of the last codes can be forbidden to some of the sorted rows.
+        width = int(below[-1]) - first
+        if width > 0:
+            index = torch.arange(first, first + width, device=logit.device)
+            logit[:, :width].masked_fill_(index < below[:, None], -torch.inf)
+        logit[:, -1].masked_fill_(below < 0, -torch.inf)
+        return logit
 
+    def columns(self, chunk: _Chunk) -> tuple[Tensor, Tensor]:
+        """Where the decisions' own biases go in a chunk, and which do; the others would go to END."""
+        assert self.code is not None
+        code = self.code[chunk.rows]
+        is_inside = code >= chunk.first
+        return torch.where(is_inside, code, len(self.weight) - 1).sub_(chunk.first), is_inside
 
-def _slope(p: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
-    """Gradient of log p(target) with respect to the logits of a chunk, from the probabilities, which are used up."""
-    return p.neg_().scatter_add_(1, place, torch.ones_like(place, dtype=p.dtype)).to(dtype)
+    def slope(self, p: Tensor, chunk: _Chunk) -> Tensor:
+        """Gradient of log p(target) with respect to a chunk's logits, from the probabilities, which are used up."""
+        place = self.target[chunk.rows, None] - chunk.first
+        return p.neg_().scatter_add_(1, place, torch.ones_like(place, dtype=p.dtype)).to(self.x.dtype)
 
 
 class _Chosen(torch.autograd.Function):
     """Softmax regression with the gradient written out: d log p / d l = [target] - p."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, last: Tensor, target: Tensor, *sparse: Tensor
-    ) -> Tensor:
-        out, biases = torch.empty(len(x), device=x.device), _grouped(sparse)
-        is_kept = any(ctx.needs_input_grad) and len(x) * len(weight) <= _MOST_KEPT
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        asked = _Asked(*arguments)
+        out = torch.empty(len(asked.x), device=asked.x.device)
+        is_kept = any(ctx.needs_input_grad) and len(asked.x) * len(asked.weight) <= _MOST_KEPT
         kept = []
-        for chunk in _chunks(last, len(weight)):
-            logit = _logits(x, weight, bias, last, biases, chunk)
-            rows, place = chunk.rows, target[chunk.rows, None] - chunk.first
+        for chunk in _chunks(asked.last, len(asked.weight)):
+            logit = asked.logits(chunk)
             p = torch.softmax(logit, -1)
             # log of the sum of exponentials, from the likeliest code: its probability does not vanish.
             log_sum = logit.amax(-1) - p.amax(-1).log()
-            out[rows] = logit.gather(1, place)[:, 0] - log_sum
+            out[chunk.rows] = logit.gather(1, asked.target[chunk.rows, None] - chunk.first)[:, 0] - log_sum
             if is_kept:
-                kept.append(_slope(p, place, x.dtype))
-        ctx.num_sparse = len(sparse)
-        ctx.save_for_backward(x, weight, bias, last, target, *sparse, *kept)
+                kept.append(asked.slope(p, chunk))
+        ctx.save_for_backward(*asked, *kept)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, last, target, *others = ctx.saved_tensors
-        biases, kept = _grouped(others[: ctx.num_sparse]), others[ctx.num_sparse :]
-        dx, dvalues = torch.empty_like(x), [torch.zeros_like(some.value) for some in biases]
+        saved = ctx.saved_tensors
+        asked, kept = _Asked(*saved[: len(_Asked._fields)]), saved[len(_Asked._fields) :]
+        x, weight = asked.x, asked.weight
+        dx = torch.empty_like(x)
+        dinstant, ddecision = (
+            None if y is None else torch.zeros_like(y) for y in (asked.of_instant, asked.of_decision)
+        )
         # The gradient of each row goes to the narrow side of the products, with one more column for the bias; relative
         # to the largest, so that a gradient that all rows share is not rounded.
         largest = grad.abs().amax().clamp_min(torch.finfo(grad.dtype).tiny) if len(grad) else grad.new_ones(())
         share = (grad / largest).to(x.dtype)[:, None]
         scaled = torch.cat([x * share, share], 1)
         dboth = torch.zeros(len(weight), scaled.shape[1], device=x.device)
-        for i, (rows, first) in enumerate(_chunks(last, len(weight))):
-            if kept:
-                slope = kept[i]
-            else:
-                logit = _logits(x, weight, bias, last, biases, _Chunk(rows, first))
-                slope = _slope(torch.softmax(logit, -1), target[rows, None] - first, x.dtype)
-            for some, dvalue in zip(biases, dvalues, strict=True):
-                column, is_inside = _columns(some, _Chunk(rows, first), len(weight))
-                own = slope.gather(1, column).float().mul_(grad[rows, None]).mul_(is_inside)
-                dvalue.index_add_(0, some.instant[rows], own)
+        for i, chunk in enumerate(_chunks(asked.last, len(weight))):
+            rows, first = chunk
+            slope = kept[i] if kept else asked.slope(torch.softmax(asked.logits(chunk), -1), chunk)
+            if dinstant is not None and asked.instant is not None:
+                dinstant[:, first:].index_add_(0, asked.instant[rows], slope[:, :-1] * grad[rows, None])
+            if ddecision is not None:
+                column, is_inside = asked.columns(chunk)
+                ddecision[rows] = slope.gather(1, column).float() * grad[rows, None] * is_inside
             slope = fill_rows(slope)
             dx[rows] = (slope @ weight[first:])[: len(rows)]
             dboth[first:] += slope.T @ fill_rows(scaled[rows])
         dx = (dx.float() * grad[:, None]).to(x.dtype)
         dboth *= largest
-        sparse = [gradient for dvalue in dvalues for gradient in (None, dvalue, None)]
-        return dx, dboth[:, :-1].to(weight.dtype), dboth[:, -1], None, None, *sparse
-
-
-def _grouped(sparse: Sequence[Tensor]) -> list[Biases]:
-    return [Biases(*sparse[i : i + 3]) for i in range(0, len(sparse), 3)]
+        of_weights = dboth[:, :-1].to(weight.dtype), dboth[:, -1]
+        return dx, *of_weights, None, None, dinstant, None, None, ddecision

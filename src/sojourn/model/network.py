@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sojourn.model.backbone import Backbone
 from sojourn.model.batch import Batch
 from sojourn.model.cache import RollingCache
-from sojourn.model.chosen import Biases
+from sojourn.model.chosen import DecisionBias, InstantBias
 from sojourn.model.config import CodeTable, ModelConfig
 from sojourn.model.embedding import EventEmbedding, sum_by_instant, sum_of_earlier
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
@@ -202,7 +202,7 @@ class Network(nn.Module):
         embedding_VD: Tensor,
         last_code_N: Tensor,
         where: tuple[Tensor, Tensor, Tensor],
-    ) -> tuple[Biases | None, Mates | None]:
+    ) -> tuple[InstantBias | None, Mates | None]:
         """What the past of the codes adds to the decisions of a batch: when each came, and what came along.
 
         `where` holds the flattened position of each instant, its last scored event, and the instant of each decision.
@@ -213,7 +213,7 @@ class Network(nn.Module):
         past, recency, mates = past_of_codes(batch, position_K), None, None
         if head.recency is not None:
             bias = head.recency(head.recency.table(embedding_VD), past.code, past.delay, past.interval)
-            recency = Biases(past.code, bias, instant_N)
+            recency = InstantBias(DecisionBias(past.code, bias).dense(len(embedding_VD)), instant_N)
         if head.panel is not None:
             mates = mates_of(batch, past, is_scored, last_code_N, last_K, instant_N, len(head.bias) - 1)
         return recency, mates

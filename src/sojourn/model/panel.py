@@ -112,24 +112,36 @@ def find_mates(
     code = last.code.new_full((len(last.code), NUM_MATES + 1), -1)
     kind = torch.zeros_like(code)
     code[:, -1], kind[:, -1] = last.code, 2 * NUM_MATES + _again(last.times_left)
-    is_later = (last.code >= 0) & bool(code_KS.shape[1])
-    for row in torch.split(is_later.nonzero()[:, 0], max(_CHUNK // max(code_KS.shape[1], 1), 1)):
-        instant, number = instant_N[row], last.number[row, None]
-        own, rank = code_KS[instant], opened_KS[instant]
-        is_open = rank < number
-        is_mate = is_open & (own > last.code[row, None])
-        found, column = is_mate.nonzero(as_tuple=True)
-        count = is_mate.sum(1)
-        place = torch.arange(len(found), device=found.device) - (count.cumsum(0) - count)[found]
+    # Of hundreds of codes with a past, few lie in an opened panel: pairs of these with the decisions of their instant.
+    where = (opened_KS < NEVER).nonzero(as_tuple=True)
+    panel_code, panel_delay, panel_rank = code_KS[where], delay_KS[where], opened_KS[where]
+    count = torch.bincount(where[0], minlength=len(opened_KS))
+    start = count.cumsum(0) - count
+    has_open = (last.code >= 0) & (count[instant_N] > 0)
+    for row in torch.split(has_open.nonzero()[:, 0], max(_CHUNK // max(opened_KS.shape[1], 1), 1)):
+        num_pairs = count[instant_N[row]]
+        own, pair = _ragged(start[instant_N[row]], num_pairs)
+        is_open = panel_rank[pair] < last.number[row][own]
+        is_mate = is_open & (panel_code[pair] > last.code[row][own])
+        has_panel = torch.zeros_like(row, dtype=torch.bool).index_fill(0, own[is_open], value=True)
+        own, pair = own[is_mate], pair[is_mate]
+        num_mates = torch.bincount(own, minlength=len(row))
+        place = torch.arange(len(own), device=own.device) - (num_mates.cumsum(0) - num_mates)[own]
         is_kept = place < NUM_MATES
-        found, column, place = found[is_kept], column[is_kept], place[is_kept]
-        code[row[found], place] = own[found, column]
-        is_other = delay_KS[instant[found], column] != last.delay[row[found]]
-        kind[row[found], place] = place + NUM_MATES * is_other
-        has_end = (count < NUM_MATES) & is_open.any(1)
-        code[row[has_end], count[has_end]] = end
-        kind[row[has_end], count[has_end]] = count[has_end]
+        own, pair, place = row[own[is_kept]], pair[is_kept], place[is_kept]
+        code[own, place] = panel_code[pair]
+        kind[own, place] = place + NUM_MATES * (panel_delay[pair] != last.delay[own])
+        has_end = has_panel & (num_mates < NUM_MATES)
+        code[row[has_end], num_mates[has_end]] = end
+        kind[row[has_end], num_mates[has_end]] = num_mates[has_end]
     return Mates(code, kind)
+
+
+def _ragged(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of the range and place of every element of some ranges."""
+    own = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+    inside = torch.arange(len(own), device=own.device) - (count.cumsum(0) - count)[own]
+    return own, start[own] + inside
 
 
 def mates_of(

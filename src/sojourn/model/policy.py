@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sojourn.model.chosen import Biases, chosen_log_prob
+from sojourn.model.chosen import DecisionBias, InstantBias, chosen_log_prob
 from sojourn.model.config import ModelConfig
 from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
@@ -157,7 +157,8 @@ class CodeHead(nn.Module):
             logit = logit + self.site_bias(z_NS).float()
         if recency_NV is not None:
             logit[:, :-1] += recency_NV
-        for panel in self._panel(u_ND, mates):
+        panel = self._panel(u_ND, mates)
+        if panel is not None:
             logit = logit + panel.dense(logit.shape[1])
         index = torch.arange(logit.shape[-1], device=logit.device)
         is_possible = self.can_emit & (index >= last_code_N[:, None])
@@ -179,21 +180,20 @@ class CodeHead(nn.Module):
         embedding_VD: Tensor,
         last_code_N: Tensor,
         target_N: Tensor,
-        recency: Biases | None = None,
+        recency: InstantBias | None = None,
         mates: Mates | None = None,
     ) -> Tensor:
         """Log-probabilities of the targets alone, shape (N,): `forward` gathered, in a fraction of its time."""
         if self.adapter is not None:
             u_ND = self.adapter(u_ND, z_NS)
-        biases = [*([] if recency is None else [recency]), *self._panel(u_ND, mates)]
         x, weight = self.project(u_ND), torch.cat([embedding_VD, self.end])
         if self.site_bias is not None:
             x, weight = torch.cat([x, z_NS.to(x.dtype)], -1), torch.cat([weight, self.site_bias.weight], -1)
         bias = self.bias.masked_fill(~self.can_emit, -torch.inf)
-        return chosen_log_prob(x, weight, bias, last_code_N, target_N, biases)
+        return chosen_log_prob(x, weight, bias, last_code_N, target_N, recency, self._panel(u_ND, mates))
 
-    def _panel(self, u_ND: Tensor, mates: Mates | None) -> list[Biases]:
-        """What the mates of the last codes add to the logits, none or one."""
+    def _panel(self, u_ND: Tensor, mates: Mates | None) -> DecisionBias | None:
+        """What mates add to the logits."""
         if self.panel is None or mates is None:
-            return []
-        return [Biases(mates.code, self.panel(u_ND, mates), torch.arange(len(u_ND), device=u_ND.device))]
+            return None
+        return DecisionBias(mates.code, self.panel(u_ND, mates))

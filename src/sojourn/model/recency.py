@@ -28,7 +28,7 @@ NUM_KNOTS = _NUM_DELAY + _NUM_RATIO + 1
 
 
 class PastOfCodes(NamedTuple):
-    """When the codes that a record has lately seen came, at K instants."""
+    """When the codes of a record came, at K instants."""
 
     code: Tensor
     """(K, S) int64, in increasing order; -1 for none."""
@@ -39,24 +39,10 @@ class PastOfCodes(NamedTuple):
 
 
 def past_of_codes(batch: Batch, position_K: Tensor) -> PastOfCodes:
-    """What a batch says of the codes' past at some positions.
-
-    Of the codes of a window, an instant has seen some: these are moved to the left.
-    """
+    """What a batch says of the codes' past at some positions."""
     assert len(batch.seen_delay), "a batch that is scored says when codes were last recorded"
-    delay, interval = batch.seen_delay[position_K], batch.seen_interval[position_K]
-    is_recent = delay <= LONGEST_S
-    instant, _ = is_recent.nonzero(as_tuple=True)
-    rank = torch.cumsum(is_recent, 1)[is_recent] - 1
-    width = int(rank.max()) + 1 if len(rank) else 0
-    place = instant * width + rank
-
-    def moved(content: Tensor, empty: float) -> Tensor:
-        flat = content.new_full((len(position_K) * width,), empty)
-        return flat.index_copy(0, place, content[is_recent]).view(len(position_K), width)
-
     code = batch.seen_code[batch.segment.flatten()[position_K]]
-    return PastOfCodes(moved(code, -1), moved(delay, torch.nan), moved(interval, torch.nan))
+    return PastOfCodes(code, batch.seen_delay[position_K], batch.seen_interval[position_K])
 
 
 class RecencyBias(nn.Module):
