@@ -55,7 +55,7 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         "is_gap_predicted": torch.zeros(shape, dtype=torch.bool),
         "survival": torch.zeros(shape),
     }
-    flat: list[tuple[int, int, int, float, float, float, float]] = []
+    flat: list[tuple[int, int, int, float, float, float, float, float]] = []
     delays, intervals = (torch.full((len(rows) * length, NUM_CODES), NAN) for _ in range(2))
     segment = 0
     for b, row in enumerate(rows):
@@ -84,7 +84,10 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
                     delay = float(seconds - before[0]) if before else NAN
                     so_far = [event.code for event in events[: rank + 1]].count(code)
                     left = float(times[code] - so_far) if before else NAN
-                    flat.append((b * length + at, rank, code, value, before[1] if before else NAN, delay, left))
+                    earlier = interval[code] if before else NAN
+                    flat.append(
+                        (b * length + at, rank, code, value, before[1] if before else NAN, delay, earlier, left)
+                    )
                 for code, (then, _) in seen.items() if k else ():
                     delays[b * length + at, code] = seconds - then
                     intervals[b * length + at, code] = interval[code]
@@ -95,7 +98,9 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
                     seen[code] = (seconds, value)
                 at += 1
             segment += 1
-    position, rank_, code_, value_, previous, delay_, left_ = (np.array(column) for column in zip(*flat, strict=True))
+    position, rank_, code_, value_, previous, delay_, earlier_, left_ = (
+        np.array(column) for column in zip(*flat, strict=True)
+    )
     return Batch(
         **grid,
         event_position=torch.from_numpy(position),
@@ -104,6 +109,7 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         value=torch.from_numpy(value_).float(),
         previous_value=torch.from_numpy(previous).float(),
         previous_delay=torch.from_numpy(delay_).float(),
+        previous_interval=torch.from_numpy(earlier_).float(),
         times_left=torch.from_numpy(left_).float(),
         seen_code=torch.arange(NUM_CODES).repeat(segment, 1),
         seen_delay=delays,

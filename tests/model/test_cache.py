@@ -21,7 +21,7 @@ def one_position(batch: Batch, k: Tensor) -> Batch:
     flat_k = row * L + k
     mine = torch.isin(batch.event_position, flat_k)
     grid = {name: getattr(batch, name)[row, k][:, None] for name in Batch._fields[:11]}
-    flat = {name: getattr(batch, name)[mine] for name in Batch._fields[11:18]}
+    flat = {name: getattr(batch, name)[mine] for name in Batch._fields[11:19]}
     return Batch(**grid, **(flat | {"event_position": torch.div(flat["event_position"], L, rounding_mode="floor")}))
 
 
@@ -43,7 +43,7 @@ def cut(batch: Batch, length: int) -> Batch:
     L = batch.time.shape[1]
     inside = batch.event_position % L < length
     grid = {name: getattr(batch, name)[:, :length] for name in Batch._fields[:11]}
-    flat = {name: getattr(batch, name)[inside] for name in Batch._fields[11:18]}
+    flat = {name: getattr(batch, name)[inside] for name in Batch._fields[11:19]}
     row = torch.div(flat["event_position"], L, rounding_mode="floor")
     return Batch(**grid, **(flat | {"event_position": row * length + flat["event_position"] % L}))
 
@@ -101,7 +101,7 @@ def doubled_rows(batch: Batch, copies: int) -> Batch:
     grid = {name: getattr(batch, name).repeat_interleave(copies, 0) for name in Batch._fields[:11]}
     event = [torch.nonzero(batch.event_position == b)[:, 0] for b in range(B) for _ in range(copies)]
     position = torch.cat([torch.full_like(e, i) for i, e in enumerate(event)])
-    flat = {name: getattr(batch, name)[torch.cat(event)] for name in Batch._fields[12:18]}
+    flat = {name: getattr(batch, name)[torch.cat(event)] for name in Batch._fields[12:19]}
     return Batch(**grid, event_position=position, **flat)
 
 
@@ -124,7 +124,7 @@ def test_stepwise_likelihood_equals_the_parallel_one(network: Network, records: 
         times_left = NAN
         for e in [*events.tolist(), None]:
             u = network.decision(context.u, earlier)
-            found = mates_by_definition(so_far, batch.seen_delay[k], times_left)
+            found = mates_by_definition(so_far, batch.seen_delay[k], batch.seen_interval[k], times_left)
             log_p = network.code_head(u, context.z_site, network.events.code.weight, last, recency, found)
             codes += float(log_p[0, -1 if e is None else batch.code[e]])
             if e is None:
@@ -173,7 +173,7 @@ def rows_of(batch: Batch, row: Tensor) -> Batch:
     position = torch.cat([batch.event_position[e] % L + i * L for i, e in enumerate(event)])
     grid = {name: getattr(batch, name)[row] for name in Batch._fields[:11]}
     return Batch(
-        **grid, event_position=position, **{n: getattr(batch, n)[torch.cat(event)] for n in Batch._fields[12:18]}
+        **grid, event_position=position, **{n: getattr(batch, n)[torch.cat(event)] for n in Batch._fields[12:19]}
     )
 
 

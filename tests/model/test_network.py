@@ -47,7 +47,15 @@ def test_order_of_simultaneous_events_changes_nothing_in_the_state(network: Netw
     mixed = batch._replace(
         **{
             name: getattr(batch, name)[shuffled]
-            for name in ("event_position", "code", "value", "previous_value", "previous_delay", "times_left")
+            for name in (
+                "event_position",
+                "code",
+                "value",
+                "previous_value",
+                "previous_delay",
+                "previous_interval",
+                "times_left",
+            )
         }
     )
     torch.testing.assert_close(network.states(mixed), network.states(batch), atol=1e-5, rtol=1e-5)
@@ -70,13 +78,13 @@ def test_log_prob_equals_a_decoding_one_event_at_a_time(network: Network) -> Non
         times_left = NAN
         for e in events:
             u = network.decision(context.u, earlier)
-            found = mates_by_definition(so_far, batch.seen_delay[k], times_left)
+            found = mates_by_definition(so_far, batch.seen_delay[k], batch.seen_interval[k], times_left)
             log_p = network.code_head(u, context.z_site, network.events.code.weight, last, recency, found)
             total += float(log_p[0, batch.code[e]])
             earlier, last = earlier + phi[e], batch.code[e : e + 1]
             so_far, times_left = [*so_far, int(batch.code[e])], float(batch.times_left[e])
         u = network.decision(context.u, earlier)
-        found = mates_by_definition(so_far, batch.seen_delay[k], times_left)
+        found = mates_by_definition(so_far, batch.seen_delay[k], batch.seen_interval[k], times_left)
         total += float(network.code_head(u, context.z_site, network.events.code.weight, last, recency, found)[0, -1])
     scored = batch.event_position >= 2
     assert total == pytest.approx(float(expected.code[scored].sum()), abs=1e-4)

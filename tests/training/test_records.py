@@ -34,6 +34,7 @@ def test_instants_ranks_and_previous_records_of_a_worked_example(worked: RecordR
     np.testing.assert_array_equal(records.previous_value, np.float32([NAN, NAN, NAN, 82, 90, 2.0, NAN, NAN, 70]))
     hours_ago = np.float32([NAN, NAN, NAN, 1, 2, 3, NAN, NAN, 2])
     np.testing.assert_array_equal(records.previous_delay, hours_ago * HOUR)
+    np.testing.assert_array_equal(records.previous_interval, HOUR * np.float32([NAN] * 4 + [1] + [NAN] * 4))
     # The heart rate came twice at first: it is expected once more an hour later, and not two hours after that.
     np.testing.assert_array_equal(records.times_left, np.float32([NAN, NAN, NAN, 1, 0, 0, NAN, NAN, 0]))
 

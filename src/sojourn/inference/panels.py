@@ -6,8 +6,8 @@ Shape letters: N futures, M futures that still draw events of their instant, V c
 import torch
 from torch import Tensor
 
-from sojourn.model.panel import NEVER, LastEvent, Mates, find_mates
-from sojourn.model.recency import LONGEST_S
+from sojourn.model.panel import NEVER, LastEvent, Mates, Panels, find_mates
+from sojourn.model.recency import LONGEST_S, PastOfCodes
 
 
 class OpenPanels:
@@ -15,15 +15,15 @@ class OpenPanels:
 
     Parameters
     ----------
-    delay_NV : float32, seconds since each code was last recorded before the instant; NaN for never.
-    count_NV : float32, how many times the code came then; NaN for never.
+    past : of every code, (N, V) each, before the instant.
+    count_NV : float32, how many times each code came at its last instant; NaN for never.
     """
 
-    def __init__(self, delay_NV: Tensor, count_NV: Tensor) -> None:
-        self._delay, self._count, self._number = delay_NV, count_NV, 0
-        self._code = torch.arange(delay_NV.shape[1], device=delay_NV.device).expand_as(delay_NV)
-        self._opened = torch.full_like(self._code, NEVER)
-        self._last = self._code.new_full((len(delay_NV),), -1)
+    def __init__(self, past: PastOfCodes, count_NV: Tensor) -> None:
+        self._past, self._count, self._number = past, count_NV, 0
+        never = torch.full_like(past.code, NEVER)
+        self._panels = Panels(past.code, past.delay, never, torch.zeros_like(never, dtype=torch.bool))
+        self._last = never.new_full((len(never),), -1)
         self._so_far = torch.zeros_like(self._last)
 
     def mates(self, row_M: Tensor) -> Mates:
@@ -31,14 +31,17 @@ class OpenPanels:
         last = self._last[row_M]
         known = row_M, last.clamp_min(0)
         number = torch.full_like(last, self._number)
-        event = LastEvent(last, self._delay[known], self._count[known] - self._so_far[row_M], number)
-        return find_mates(event, self._code, self._delay, self._opened, row_M, self._code.shape[1])
+        event = LastEvent(last, self._past.delay[known], self._count[known] - self._so_far[row_M], number)
+        mine, every = Panels(*(field[row_M] for field in self._panels)), torch.arange(len(row_M), device=row_M.device)
+        return find_mates(event, mine, every, self._count.shape[1])
 
     def add(self, row_M: Tensor, code_M: Tensor) -> None:
         """Take in the event that each of some futures has drawn."""
         self._so_far[row_M] = torch.where(code_M == self._last[row_M], self._so_far[row_M] + 1, 1)
         self._last[row_M] = code_M
-        delay = self._delay[row_M, code_M]
-        is_in = (self._delay[row_M] == delay[:, None]) & (delay <= LONGEST_S)[:, None]
-        self._opened[row_M] = torch.where(is_in, self._opened[row_M].clamp_max(self._number), self._opened[row_M])
+        delay, interval = self._past.delay[row_M, code_M, None], self._past.interval[row_M, code_M, None]
+        rank, is_twice = self._panels.rank[row_M], self._panels.is_twice[row_M]
+        is_new = (self._past.delay[row_M] == delay) & (delay <= LONGEST_S) & (rank == NEVER)
+        self._panels.rank[row_M] = torch.where(is_new, self._number, rank)
+        self._panels.is_twice[row_M] = torch.where(is_new, self._past.interval[row_M] == interval, is_twice)
         self._number += 1

@@ -84,6 +84,7 @@ class Memory(NamedTuple):
             value=none,
             previous_value=none,
             previous_delay=none,
+            previous_interval=none,
             times_left=none,
         )
 

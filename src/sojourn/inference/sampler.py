@@ -22,6 +22,7 @@ from sojourn.inference.starts import Starts
 from sojourn.model import Network
 from sojourn.model.features import time_features
 from sojourn.model.policy import after
+from sojourn.model.recency import PastOfCodes
 from sojourn.training.records import Ints
 
 _MAX_EVENTS = 512
@@ -145,7 +146,9 @@ class FutureSampler:
         embedding = network.events.codes()
         delay = (time[:, None] - memory.last_time).float()
         recency = network.code_head.recency_of_all(embedding, delay, memory.last_interval)
-        panels = None if network.code_head.panel is None else OpenPanels(delay, memory.last_count)
+        every_code = torch.arange(len(embedding), device=delay.device).expand_as(delay)
+        past = PastOfCodes(every_code, delay, memory.last_interval)
+        panels = None if network.code_head.panel is None else OpenPanels(past, memory.last_count)
         row = rollout.goes_on.nonzero()[:, 0]
         last = torch.full_like(row, -1)
         parts: list[tuple[Tensor, Tensor, Tensor]] = [(row[:0], row[:0], u_ND[:0, 0])]

@@ -210,6 +210,7 @@ def _admissions(
         value=torch.from_numpy(own.value),
         previous_value=none,
         previous_delay=none,
+        previous_interval=none,
         times_left=none,
     )
     none_yet = np.empty(0, np.int64)

@@ -49,8 +49,10 @@ class Batch(NamedTuple):
     """(E,) float32, last value of the same code at an earlier instant of the record; NaN for none."""
     previous_delay: Tensor
     """(E,) float32, seconds since the same code was last recorded at an earlier instant; NaN for never."""
+    previous_interval: Tensor
+    """(E,) float32, seconds between that record and the one before it; NaN for none."""
     times_left: Tensor
-    """(E,) float32, how many more times the code came at that instant than so far at this one; NaN for never."""
+    """(E,) float32, how many more times the code came at its last instant than so far at this one; NaN for never."""
 
     seen_code: Tensor = _NOTHING
     """(W, S) int64, codes that each window has seen or will, S at most; -1 for none. Empty where nothing is scored."""

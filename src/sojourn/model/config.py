@@ -26,9 +26,9 @@ class ModelConfig:
 
     d_model: int = 128
     """Width of the backbone."""
-    d_event: int = 64
+    d_event: int = 96
     """Width of an event's embedding phi."""
-    d_decoder: int = 128
+    d_decoder: int = 192
     """Width of the part that decodes an instant."""
     num_layers: int = 4
     num_heads: int = 4

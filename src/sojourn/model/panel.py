@@ -4,11 +4,11 @@
 
 An event opens the panel of its code: all codes whose last record stands at the same earlier instant. Mates are the
 codes after the last one in canonical order that lie in a panel which an event of this instant has opened; behind them
-comes END, and the last code itself is one, for it may come again. The kind of a mate is its place among them, and
-whether the last code lies in its panel; that of the last code, how many more times it came the last time. o is a
-code's own, m zero for all other codes and for what came more than two weeks ago. It is to this model what copying from
-its context is to a model of tokens: a state of some hundred numbers need not hold which of thousands of codes are
-written together.
+comes END, and the last code itself is one, for it may come again. The kind of a mate is its place among them, whether
+the last code lies in its panel, and whether it came along the time before too; that of the last code, how many more
+times it came the last time. o is a code's own, m zero for all other codes and for what came more than two weeks ago. It
+is to this model what copying from its context is to a model of tokens: a state of some hundred numbers need not hold
+which of thousands of codes are written together.
 
 Shape letters: K instants, E events, N decisions, D width of the decoder, S codes with a past, V codes, R places,
 J kinds.
@@ -48,11 +48,12 @@ class PanelBias(nn.Module):
     def __init__(self, num_codes: int, d_decoder: int) -> None:
         super().__init__()
         self.own = nn.Parameter(torch.zeros(num_codes + 1, 2))
-        self.kind = Linear(d_decoder, 2 * NUM_MATES + NUM_AGAIN)
+        self.kind = Linear(d_decoder, 4 * NUM_MATES + NUM_AGAIN)
         nn.init.zeros_(self.kind.weight)
         with torch.no_grad():  # To start with, what came next the last time comes next again.
             place = 0.5 ** torch.arange(NUM_MATES)
-            self.kind.bias.copy_(torch.cat([4.0 * place, 2.0 * place, torch.tensor([0.0, 0.0, 0.0, 2.0, 2.0])]))
+            again = torch.tensor([0.0, 0.0, 0.0, 2.0, 2.0])
+            self.kind.bias.copy_(torch.cat([4.0 * place, 2.0 * place, 4.0 * place, 2.0 * place, again]))
 
     def forward(self, u_ND: Tensor, mates: Mates) -> Tensor:
         """Bias of each mate, shape (N, R + 1) float32; meaningless where there is none."""
@@ -75,10 +76,27 @@ class LastEvent(NamedTuple):
     """(N,) int64, events of the instant so far."""
 
 
-def opened(instant_E: Tensor, rank_E: Tensor, delay_E: Tensor, delay_KS: Tensor) -> Tensor:
-    """Rank of the first event in each instant that opens the panel of each code, shape (K, S); `NEVER` without one.
+class Panels(NamedTuple):
+    """The codes that K instants have seen, and the panels that the events of each instant open."""
 
-    Events come in the order of their instants and ranks; delays are whole seconds.
+    code: Tensor
+    """(K, S) int64, in increasing order; -1 for none."""
+    delay: Tensor
+    """(K, S) float32, seconds since the code's last record before the instant; NaN for none."""
+    rank: Tensor
+    """(K, S) int64, rank of the event that opens its panel; `NEVER` without one."""
+    is_twice: Tensor
+    """(K, S) bool, whether the code came along with that event's the time before too."""
+
+
+def panels_of(past: PastOfCodes, instant_E: Tensor, rank_E: Tensor, delay_E: Tensor, interval_E: Tensor) -> Panels:
+    """Panels that some events open.
+
+    Parameters
+    ----------
+    instant_E, rank_E : int64, in the order of instants and ranks.
+    delay_E, interval_E : float32, whole seconds since the last record of the event's code, and between that and the one
+        before; NaN for none.
     """
     is_known = delay_E <= LONGEST_S
     key = instant_E[is_known] * (LONGEST_S + 1) + delay_E[is_known].long()
@@ -86,51 +104,45 @@ def opened(instant_E: Tensor, rank_E: Tensor, delay_E: Tensor, delay_KS: Tensor)
     key, order = torch.sort(key, stable=True)
     is_first = torch.ones_like(key, dtype=torch.bool)
     is_first[1:] = key[1:] != key[:-1]
-    key, rank = key[is_first], rank_E[is_known][order][is_first]
+    opener = is_known.nonzero()[:, 0][order[is_first]]
+    key = key[is_first]
     if not len(key):
-        return torch.full(delay_KS.shape, NEVER, device=delay_KS.device)
-    has_past = delay_KS <= LONGEST_S
-    wanted = torch.where(has_past, delay_KS, 0.0).long()
-    wanted += (LONGEST_S + 1) * torch.arange(len(delay_KS), device=delay_KS.device)[:, None]
+        never = torch.full_like(past.code, NEVER)
+        return Panels(past.code, past.delay, never, torch.zeros_like(never, dtype=torch.bool))
+    has_past = past.delay <= LONGEST_S
+    wanted = torch.where(has_past, past.delay, 0.0).long()
+    wanted += (LONGEST_S + 1) * torch.arange(len(wanted), device=wanted.device)[:, None]
     place = torch.searchsorted(key, wanted).clamp_max(len(key) - 1)
-    return torch.where(has_past & (key[place] == wanted), rank[place], NEVER)
+    is_in = has_past & (key[place] == wanted)
+    rank = torch.where(is_in, rank_E[opener][place], NEVER)
+    return Panels(past.code, past.delay, rank, is_in & (past.interval == interval_E[opener][place]))
 
 
-def find_mates(
-    last: LastEvent, code_KS: Tensor, delay_KS: Tensor, opened_KS: Tensor, instant_N: Tensor, end: int
-) -> Mates:
-    """Mates of decisions.
-
-    Parameters
-    ----------
-    code_KS : int64, codes that the record of each instant has seen, in increasing order; -1 for none.
-    delay_KS : float32, seconds since their last record before the instant; NaN for none.
-    opened_KS : int64, rank of the event that opens their panel, as `opened` gives it.
-    instant_N : int64, instant of each decision.
-    end : index of END.
-    """
+def find_mates(last: LastEvent, panels: Panels, instant_N: Tensor, end: int) -> Mates:
+    """Mates of decisions; `instant` is that of each, `end` the index of END."""
     code = last.code.new_full((len(last.code), NUM_MATES + 1), -1)
     kind = torch.zeros_like(code)
-    code[:, -1], kind[:, -1] = last.code, 2 * NUM_MATES + _again(last.times_left)
+    code[:, -1], kind[:, -1] = last.code, 4 * NUM_MATES + _again(last.times_left)
     # Of hundreds of codes with a past, few lie in an opened panel: pairs of these with the decisions of their instant.
-    where = (opened_KS < NEVER).nonzero(as_tuple=True)
-    panel_code, panel_delay, panel_rank = code_KS[where], delay_KS[where], opened_KS[where]
-    count = torch.bincount(where[0], minlength=len(opened_KS))
+    where = (panels.rank < NEVER).nonzero(as_tuple=True)
+    opened = Panels(*(field[where] for field in panels))
+    count = torch.bincount(where[0], minlength=len(panels.rank))
     start = count.cumsum(0) - count
     has_open = (last.code >= 0) & (count[instant_N] > 0)
-    for row in torch.split(has_open.nonzero()[:, 0], max(_CHUNK // max(opened_KS.shape[1], 1), 1)):
+    for row in torch.split(has_open.nonzero()[:, 0], max(_CHUNK // max(panels.rank.shape[1], 1), 1)):
         num_pairs = count[instant_N[row]]
         own, pair = _ragged(start[instant_N[row]], num_pairs)
-        is_open = panel_rank[pair] < last.number[row][own]
-        is_mate = is_open & (panel_code[pair] > last.code[row][own])
+        is_open = opened.rank[pair] < last.number[row][own]
+        is_mate = is_open & (opened.code[pair] > last.code[row][own])
         has_panel = torch.zeros_like(row, dtype=torch.bool).index_fill(0, own[is_open], value=True)
         own, pair = own[is_mate], pair[is_mate]
         num_mates = torch.bincount(own, minlength=len(row))
         place = torch.arange(len(own), device=own.device) - (num_mates.cumsum(0) - num_mates)[own]
         is_kept = place < NUM_MATES
         own, pair, place = row[own[is_kept]], pair[is_kept], place[is_kept]
-        code[own, place] = panel_code[pair]
-        kind[own, place] = place + NUM_MATES * (panel_delay[pair] != last.delay[own])
+        code[own, place] = opened.code[pair]
+        is_other = opened.delay[pair] != last.delay[own]
+        kind[own, place] = place + NUM_MATES * (is_other + 2 * opened.is_twice[pair])
         has_end = has_panel & (num_mates < NUM_MATES)
         code[row[has_end], num_mates[has_end]] = end
         kind[row[has_end], num_mates[has_end]] = num_mates[has_end]
@@ -158,14 +170,13 @@ def mates_of(
     instant_N : int64, instant of each decision.
     """
     rank, delay = batch.event_rank[is_scored], batch.previous_delay[is_scored]
-    left = batch.times_left[is_scored]
+    left, interval = batch.times_left[is_scored], batch.previous_interval[is_scored]
 
     def before(content: Tensor) -> Tensor:
         return torch.cat([content[:1], content[:-1], content[last_K]])
 
     last = LastEvent(last_code_N, before(delay), before(left), torch.cat([rank, rank[last_K] + 1]))
-    opened_KS = opened(instant_N[: len(rank)], rank, delay, past.delay)
-    return find_mates(last, past.code, past.delay, opened_KS, instant_N, end)
+    return find_mates(last, panels_of(past, instant_N[: len(rank)], rank, delay, interval), instant_N, end)
 
 
 def _again(times_left: Tensor) -> Tensor:

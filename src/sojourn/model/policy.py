@@ -2,8 +2,8 @@
 
     gap:   log g ~ mixture of logistics; some are free, some anchored at the next full hours of the clock, some at
            round numbers of minutes
-    code:  softmax over the codes from the last one on (canonical order) and END; each code knows when it last came, and
-           with which others
+    code:  softmax over the codes from the last one on (canonical order) and END; the last one is known, and of each
+           code when it last came, and with which others
 
 Shape letters: K instants, N decisions (events and one END per instant), V codes, D width, M components.
 """
@@ -11,6 +11,7 @@ Shape letters: K instants, N decisions (events and one END per instant), V codes
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sojourn.model.chosen import DecisionBias, InstantBias, chosen_log_prob
@@ -126,6 +127,7 @@ class CodeHead(nn.Module):
         self.register_buffer("can_emit", torch.cat([can_emit_V.bool(), torch.ones(1, dtype=torch.bool)]))
         self.adapter = SiteAdapter(config.d_decoder, config.d_site, config.site_rank) if config.use_site else None
         self.site_bias = Linear(config.d_site, num_codes + 1, bias=False) if config.use_site else None
+        self.follow = Linear(config.d_event, config.d_decoder, bias=False)
         self.project = Linear(config.d_decoder, config.d_event)
         self.end = nn.Parameter(torch.zeros(1, config.d_event))
         self.bias = nn.Parameter(torch.zeros(num_codes + 1))
@@ -149,8 +151,7 @@ class CodeHead(nn.Module):
         has a bias of its own. Codes below the last one are impossible (canonical order), and so is an instant without
         events.
         """
-        if self.adapter is not None and self.site_bias is not None:
-            u_ND = self.adapter(u_ND, z_NS)
+        u_ND = self._after(u_ND, z_NS, embedding_VD, last_code_N)
         logit = self.project(u_ND) @ torch.cat([embedding_VD, self.end]).T
         logit = logit.float() + self.bias
         if self.site_bias is not None:
@@ -184,13 +185,20 @@ class CodeHead(nn.Module):
         mates: Mates | None = None,
     ) -> Tensor:
         """Log-probabilities of the targets alone, shape (N,): `forward` gathered, in a fraction of its time."""
-        if self.adapter is not None:
-            u_ND = self.adapter(u_ND, z_NS)
+        u_ND = self._after(u_ND, z_NS, embedding_VD, last_code_N)
         x, weight = self.project(u_ND), torch.cat([embedding_VD, self.end])
         if self.site_bias is not None:
             x, weight = torch.cat([x, z_NS.to(x.dtype)], -1), torch.cat([weight, self.site_bias.weight], -1)
         bias = self.bias.masked_fill(~self.can_emit, -torch.inf)
         return chosen_log_prob(x, weight, bias, last_code_N, target_N, recency, self._panel(u_ND, mates))
+
+    def _after(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor) -> Tensor:
+        """The state of decisions as the head sees it: changed by the site, and told the last code."""
+        if self.adapter is not None:
+            u_ND = self.adapter(u_ND, z_NS)
+        embedding = F.pad(embedding_VD, (0, 0, 0, 1))  # of none, -1, it is zero
+        after: Tensor = u_ND + self.follow(F.embedding(last_code_N % len(embedding), embedding))
+        return after
 
     def _panel(self, u_ND: Tensor, mates: Mates | None) -> DecisionBias | None:
         """What mates add to the logits."""

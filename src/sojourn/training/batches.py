@@ -160,5 +160,6 @@ def _events(records: Records, where: PositionMap, windows: Windows, layout: Layo
         "value": column(records.events.value[timed], records.static.value[static]),
         "previous_value": column(records.previous_value[timed], none),
         "previous_delay": column(records.previous_delay[timed], none),
+        "previous_interval": column(records.previous_interval[timed], none),
         "times_left": column(records.times_left[timed], none),
     }

@@ -95,6 +95,8 @@ class Records(NamedTuple):
     """(E,) last value of the same code at an earlier instant; NaN for none."""
     previous_delay: Floats
     """(E,) seconds since the same code was last recorded; NaN for never."""
+    previous_interval: Floats
+    """(E,) seconds between that record and the one before it; NaN for none."""
     times_left: Floats
     """(E,) how many more times the code came at that instant than so far at this one; NaN for never."""
     instant: Ints
@@ -247,6 +249,7 @@ def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, row
     has_previous = previous >= 0
     delay = np.where(has_previous, events.seconds - events.seconds[previous], np.nan) if len(previous) else previous
     value = np.where(has_previous, events.value[previous], np.nan) if len(previous) else previous
+    interval = np.where(has_previous, delay[previous], np.nan) if len(previous) else previous
     place = _place_among_equals(events)
     left = np.where(has_previous, place[previous] - place, np.nan) if len(previous) else previous
     is_new = np.ones(len(events.code), dtype=bool)
@@ -262,6 +265,7 @@ def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, row
         outcome_index=outcome_index,
         previous_value=value.astype(np.float32),
         previous_delay=delay.astype(np.float32),
+        previous_interval=interval.astype(np.float32),
         times_left=left.astype(np.float32),
         instant=instant,
         rank=np.arange(len(instant)) - start[instant] if len(start) else instant,
