@@ -39,7 +39,7 @@ BASE: dict[str, Any] = {
     "evaluate_every": 1_000_000,
     "tuning_subjects": 2,
     "select": "likelihood",
-    "model": {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "dropout": 0.15},
+    "model": {"d_model": 96, "num_layers": 3, "d_event": 96, "d_decoder": 192, "dropout": 0.15},
 }
 """The sizes of `real_data.py`; weights are those after the last step, there is no choice among them."""
 CALIBRATION_STEPS = 24

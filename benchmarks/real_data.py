@@ -28,6 +28,8 @@ from sojourn.training.selection import split_rows
 MAX_PROBED = 100_000
 """Training labels of a probe at most, of whole subjects: more states would not fit into a laptop's memory."""
 SMALL = {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "dropout": 0.15}
+WIDE = SMALL | {"d_event": 96, "d_decoder": 192}
+"""For thousands of codes, each of which needs room."""
 
 
 class Study(NamedTuple):
@@ -88,19 +90,19 @@ STUDIES = {
     "eicu": Study(
         [("eicu", "eicu-demo")],
         ["icu-death", "death-48h", "vasopressor-24h", "ventilation-24h"],
-        {"epochs": 5, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
+        {"epochs": 5, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": WIDE},
         lambda subjects: _held_out_hospital(subjects["site"]),
     ),
     "mimic-iv": Study(
         [("mimic-iv", "mimic-iv-demo")],
         ["icu-death", "death-48h", "vasopressor-24h", "creatinine-1.5x-24h"],
-        {"epochs": 5, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
+        {"epochs": 5, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": WIDE},
         lambda subjects: subjects["split"] == "held_out",
     ),
     "several": Study(
         [("mimic-iv", "mimic-iv-demo"), ("eicu", "eicu-demo")],
         ["death-48h", "vasopressor-24h"],
-        {"epochs": 3, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": SMALL},
+        {"epochs": 3, "instants_per_batch": 1024, "learning_rate": 3e-3, "evaluate_every": 100, "model": WIDE},
         lambda subjects: subjects["split"] == "held_out",
     ),
 }

@@ -38,7 +38,7 @@ OURS: dict[str, Any] = {
     "instants_per_batch": 1024,
     "learning_rate": 3e-3,
     "select": "likelihood",
-    "model": {"d_model": 96, "num_layers": 3, "d_event": 48, "d_decoder": 96, "dropout": 0.15},
+    "model": {"d_model": 96, "num_layers": 3, "d_event": 96, "d_decoder": 192, "dropout": 0.15},
 }
 """The settings of `real_data.py` for sets of this size, with the weights chosen by likelihood."""
 _CALIBRATION_STEPS = (10, 40)
