@@ -32,8 +32,10 @@ class OpenPanels:
         known = row_M, last.clamp_min(0)
         number = torch.full_like(last, self._number)
         event = LastEvent(last, self._past.delay[known], self._count[known] - self._so_far[row_M], number)
-        mine, every = Panels(*(field[row_M] for field in self._panels)), torch.arange(len(row_M), device=row_M.device)
-        return find_mates(event, mine, every, self._count.shape[1])
+        # All futures have the same codes: these are not copied.
+        code, *others = self._panels
+        mine = Panels(code[:1].expand(len(row_M), -1), *(field[row_M] for field in others))
+        return find_mates(event, mine, torch.arange(len(row_M), device=row_M.device), self._count.shape[1])
 
     def add(self, row_M: Tensor, code_M: Tensor) -> None:
         """Take in the event that each of some futures has drawn."""
