@@ -5,6 +5,7 @@ python benchmarks/tables.py
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import tables_sites
@@ -42,7 +43,8 @@ def _results(names: Sequence[str]) -> dict[str, Any]:
 def ablations() -> Iterator[str]:
     """Each arm's bits per event, and the paired difference to the model as it is."""
     rows = []
-    for data, arms in _results(["ablations"]).get("ablations", {}).get("data", {}).items():
+    found = _results(["ablations_mimic", "ablations"]).values()
+    for data, arms in chain.from_iterable(one["data"].items() for one in found):
         for name, arm in arms.items():
             bits, difference = arm["bits"]["total"], arm["difference"]
             cells = ["" if name == "base" else _signed(difference[p]) for p in ("total", "gap", "code", "value")]
