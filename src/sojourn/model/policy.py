@@ -147,9 +147,8 @@ class CodeHead(nn.Module):
     ) -> Tensor:
         """Log-probabilities of all codes, shape (N, V + 1); `last_code` is -1 before the first event of an instant.
 
-        `recency` is added to the logits of the codes, and what came along with the last code the last time (`mates`)
-        has a bias of its own. Codes below the last one are impossible (canonical order), and so is an instant without
-        events.
+        `recency` is added to the logits of the codes, and `mates`, what came along the last time, have a bias of their
+        own. Codes below the last one are impossible (canonical order), and so is an instant without events.
         """
         u_ND = self._after(u_ND, z_NS, embedding_VD, last_code_N)
         logit = self.project(u_ND) @ torch.cat([embedding_VD, self.end]).T
