@@ -167,11 +167,13 @@ def _task(
     known, test = _parted(labels, test_subjects["subject_id"], ("known", "test"))
     run = runs[0]
     ours: dict[str, Callable[[Path, Path], Any]] = _asked(store, runs, "sojourn")
-    judges = None
+    judges, judged = None, {}
     if study.finetuning is not None:
         teach, judges = _parted(known, _tuning_ids(run, store), ("teach", "judge"))
         taught = [_finetuned(path, store, teach, judges, study.finetuning | {"seed": i}) for i, path in enumerate(runs)]
         ours |= _asked(store, taught, "sojourn-finetuned")
+        of_judges = {"lightgbm": lambda asked, out: sj.baseline("lightgbm", store, teach, store, asked, out)}
+        judged = ours | of_judges | _BOTH
     made: dict[str, Callable[[Path, Path], Any]] = ours | {
         "random-weights": lambda asked, out: sj.predict(run, store, asked, out, control="random-weights"),
         "shuffled-values": lambda asked, out: sj.predict(run, store, asked, out, control="shuffled-values"),
@@ -180,6 +182,8 @@ def _task(
         "lightgbm": lambda asked, out: sj.baseline("lightgbm", store, known, store, asked, out),
     }
     few = _few(known)
+    if judged:
+        made |= _BOTH
     made["probe"] = lambda asked, out: sj.probe(run, store, few, store, asked, out)
     made["random-weights-probe"] = lambda asked, out: sj.probe(run, store, few, store, asked, out, random_weights=True)
     for name, make in made.items():
@@ -188,7 +192,16 @@ def _task(
     files = [folder / f"{name}.parquet" for name in made]
     result = sj.evaluate(files, run / "artifacts" / "evaluation" / task, by="site" if task != "sepsis-6h" else None)
     found = [entry for entry in entries(result.path) if entry["group"] == "overall"]
-    return found, {} if judges is None else _chosen(ours, judges, folder / "judges")
+    return found, {} if judges is None else _chosen(judged, judges, folder / "judges")
+
+
+def _blended(asked: Path, out: Path) -> None:
+    """Our fine-tuned runs and boosted trees, which were asked before."""
+    files = [out.with_name(f"{name}.parquet") for name in ("sojourn-finetuned-ensemble", "lightgbm")]
+    sj.blend(files, out, name=out.stem)
+
+
+_BOTH = {"sojourn-with-lightgbm": _blended}
 
 
 def _few(labels: Path) -> Path:
@@ -222,10 +235,10 @@ def _tuning_ids(run: Path, store: Path) -> pl.Series:
     return opened.subjects[rows]["subject_id"]
 
 
-def _chosen(ours: dict[str, Callable[[Path, Path], Any]], judges: Path, folder: Path) -> dict[str, Any]:
+def _chosen(made: dict[str, Callable[[Path, Path], Any]], judges: Path, folder: Path) -> dict[str, Any]:
     """AUROC of each variant on the tuning subjects, and the variant that they choose: the test takes no part."""
     found = {}
-    for name, make in ours.items():
+    for name, make in made.items():
         if not (folder / f"{name}.parquet").exists():
             make(judges, folder / f"{name}.parquet")
         told = pl.read_parquet(folder / f"{name}.parquet")

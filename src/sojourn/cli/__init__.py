@@ -2,7 +2,7 @@
 
 from sojourn.cli.adaptation import adapt, embed, extend, finetune
 from sojourn.cli.application import app, main
-from sojourn.cli.ask import baseline, label, likelihood, predict, simulate, synthesise, tasks, value
+from sojourn.cli.ask import baseline, blend, label, likelihood, predict, simulate, synthesise, tasks, value
 from sojourn.cli.concepts import concepts
 from sojourn.cli.data import build, fetch, ingest, inspect, units
 from sojourn.cli.derived import derive
@@ -31,6 +31,7 @@ for _command in (  # in the order of the help
     grid,
     predict,
     baseline,
+    blend,
     evaluate,
     likelihood,
     simulate,

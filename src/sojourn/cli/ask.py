@@ -152,6 +152,27 @@ def baseline(
     say(f"wrote {out}")
 
 
+def blend(
+    predictions: Annotated[
+        list[Path], typer.Argument(help="Prediction files about the same labels, and last the file to write.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the result in tables and figures.")] = "blend",
+) -> None:
+    """Make one prediction of several: the mean of their log odds, each counting the same.
+
+    Methods that err at different patients, such as a run and boosted trees, are often better together.
+
+    Example: [dim]sojourn blend out/query.parquet out/lgbm.parquet out/both.parquet[/]
+    """
+    from sojourn.tasks.blend import blend as pool
+
+    if len(predictions) < 3:
+        raise typer.BadParameter("needs at least two prediction files and the file to write")
+    *files, out = predictions
+    pool(files, out, name=name)
+    say(f"wrote {out}")
+
+
 def likelihood(
     run: Annotated[Path, typer.Argument(help="Run made by `sojourn pretrain`.")],
     store: Annotated[Path, typer.Argument(help="Event store.")],
