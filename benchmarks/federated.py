@@ -32,6 +32,7 @@ from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import FederatedSummary, federate
 from sojourn.federated.memory import SiteMemory
 from sojourn.federated.messages import Message, Refusal
+from sojourn.federated.own import own_run
 from sojourn.federated.site import Site
 from sojourn.federated.transport import InProcess
 from sojourn.files import read_json, write_json
@@ -68,9 +69,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "daisy": {"strategy": {"name": "daisy"}},
     "cotrained": {"strategy": {"name": "fedavg"}, "cotraining": {"patients": 400}},
 }
-AT_HOME = ("fedavg", "diloco")
+AT_HOME = ("fedavg", "diloco", "fedfactor-diloco", "local")
 """Methods after which each site goes on alone with its own records, for a while."""
-AFTERWARDS = {"what": "all", "epochs": 3, "max_subjects": 300, "outcomes": True}
+AFTERWARDS = {"what": "all", "epochs": 5, "max_subjects": 1000, "instants_per_batch": 384, "outcomes": True}
 ADAPTED = ("fedavg", "fedfactor", "pooled")
 """Methods whose run is fitted to the unseen site's own unlabelled records."""
 MAX_TEST = 200
@@ -226,7 +227,7 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
     if not (work / "local.json").exists():
         keep_score("local", {site: train(f"local-{site}", {}, alone=site)[0] for site in known})
     for name in AT_HOME:
-        if (work / name / "run").exists() and not (work / f"{name}-at-home.json").exists():
+        if (work / f"{name}.json").exists() and not (work / f"{name}-at-home.json").exists():
             keep_score(f"{name}-at-home", {site: _went_on(work, name, store, site) for site in known})
     unseen = [site for site in sorted(store.subjects["site"].unique()) if study.is_unseen(site)]
     if len(unseen) == 1:
@@ -237,9 +238,13 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
 
 
 def _went_on(work: Path, name: str, store: EventStore, site: str) -> Path:
-    """The run of a method, fitted further to a site that took part."""
+    """The run of a method, with what stayed at the site, fitted further to a site that took part."""
+    run = work / (f"local-{site}" if name == "local" else name) / "run"
+    if METHODS.get(name, {}).get("personal"):
+        own_run(run, work / name / "private" / site, work / name / f"own-{site}", site=site)
+        run = work / name / f"own-{site}"
     new = work / f"{name}-at-home-{site}" / "run"
-    sj.adapt(work / name / "run", store.path, new, site=site, config=AFTERWARDS)
+    sj.adapt(run, store.path, new, site=site, config=AFTERWARDS)
     return new
 
 

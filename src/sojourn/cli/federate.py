@@ -196,6 +196,27 @@ def evaluate(
     print_record(record | {"sites": table}, as_json, table=table)
 
 
+def own(
+    home: Annotated[Path, typer.Argument(help="Folder of the site.")],
+    run: Annotated[Path, typer.Argument(help="Finished run, as the coordinator hands it out.")],
+    new_run: Annotated[Path, typer.Argument(help="Folder of the site's own run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Join a finished run with the part of the network that stayed at this site (`personal: true`).
+
+    The new run is an ordinary one: ask it, evaluate it, adapt it. It stays at the site.
+
+    Example: [dim]sojourn federate own site runs/five runs/five-here[/]
+    """
+    from sojourn.federated.flower.homes import open_site
+    from sojourn.federated.own import own_run
+
+    at = open_site(home)
+    report = own_run(run, at.private, new_run, site=at.name)
+    at.log.append("own_run", round=report.round)
+    print_record(report, as_json)
+
+
 def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
     from sojourn.federated.governance.keys import fingerprint
     from sojourn.files import read_json
@@ -283,5 +304,5 @@ def _user() -> str:
     return getpass.getuser()
 
 
-for _command in (init, join, approve, run, status, audit, evaluate):
+for _command in (init, join, approve, run, status, own, audit, evaluate):
     federate.command(cls=LightCommand)(_command)

@@ -218,10 +218,6 @@ class Site:
         assert self._config is not None, "it is read with the trainer"
         return self._trainer, self._config
 
-    def run_weights(self) -> Tensors:
-        """All weights of the site's own network after its last round, personal ones included."""
-        return self._opened()[0].weights()
-
 
 class _Drift:
     """SCAFFOLD's correction, and the mean gradient that becomes the site's next control variate."""

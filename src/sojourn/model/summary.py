@@ -25,8 +25,8 @@ NUM_VALUES = len(VALUE_STATISTICS)
 _FIRST_RECENT = VALUE_STATISTICS.index("mean_24h")
 _NUM_BUMPS, _NUM_COUNT, _NUM_DELAY = 9, 6, 8
 _LARGEST_COUNT = 1000.0
-_PAIRS_AT_ONCE = 200_000
-"""Pairs whose features are held at the same time where no gradient is needed."""
+_PAIRS_AT_ONCE = 8192
+"""Pairs whose features are made at the same time: they stay in the processor's cache, and memory stays flat."""
 
 
 class CodeStatistics(NamedTuple):
@@ -77,9 +77,8 @@ class HistorySummary(nn.Module):
         """
         own = self.code(embedding_VD).float()
         total = torch.zeros(num_questions, own.shape[1] // 2, device=z_N7.device)
-        size = len(z_N7) if torch.is_grad_enabled() else _PAIRS_AT_ONCE
-        for begin in range(0, len(z_N7), max(size, 1)):
-            part = slice(begin, begin + size)
+        for begin in range(0, len(z_N7), _PAIRS_AT_ONCE):
+            part = slice(begin, begin + _PAIRS_AT_ONCE)
             some = CodeStatistics(*(field[part] for field in past))
             total = total.index_add(0, some.question, self._pairs(some, z_N7[part], own))
         normal: Tensor = self.norm(total)

@@ -1,0 +1,63 @@
+"""A hospital's own run is the shared one with the part that stayed there."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import sojourn as sj
+from federated.conftest import SMALL
+from sojourn.errors import FederationError
+from sojourn.events.store import EventStore
+from sojourn.federated.coordinator import federate
+from sojourn.federated.own import own_run
+from sojourn.federated.personal import is_personal
+from sojourn.federated.transport import InProcess
+
+Make = Callable[..., InProcess]
+
+
+@pytest.fixture
+def finished(network_of: Make, tmp_path: Path) -> tuple[Path, Path]:
+    """A run of FedFactor, and where its sites keep what is theirs."""
+    run, sites = tmp_path / "run", tmp_path / "sites"
+    federate(network_of(sites), run, config=SMALL | {"personal": True})
+    return run, sites
+
+
+def test_the_policy_part_is_the_sites_own(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    run, sites = finished
+    report = own_run(run, sites / "north", tmp_path / "own", site="north")
+    assert report.round == SMALL["rounds"]
+    shared, own = load_file(run / "model.safetensors"), load_file(tmp_path / "own" / "model.safetensors")
+    kept = load_file(sites / "north" / f"state-{report.round - 1}.safetensors")
+    changed = {name for name in own if not np.array_equal(own[name], shared[name])}
+    assert changed
+    assert all(is_personal(name) for name in changed)
+    assert all(np.array_equal(own[n], kept[f"personal/{n}"]) for n in own if is_personal(n))
+    assert own_run(run, sites / "north", tmp_path / "own", site="north") == report  # the same call, again
+
+
+def test_it_can_be_asked_and_adapted(finished: tuple[Path, Path], toy_store: EventStore, tmp_path: Path) -> None:
+    run, sites = finished
+    own_run(run, sites / "north", tmp_path / "own", site="north")
+    adapted = sj.adapt(tmp_path / "own", toy_store.path, tmp_path / "further", site="north", config={"what": "all"})
+    assert adapted.nats_before is not None
+    lines = sj.likelihood(tmp_path / "own", toy_store.path, tmp_path / "likelihood.json")
+    assert all(np.isfinite(line.bits_per_event) for line in lines)
+
+
+def test_what_does_not_belong_together_is_refused(
+    finished: tuple[Path, Path], network_of: Make, tmp_path: Path
+) -> None:
+    run, sites = finished
+    with pytest.raises(FederationError, match="must hold what elsewhere kept"):
+        own_run(run, sites / "north", tmp_path / "own", site="elsewhere")
+    with pytest.raises(FederationError, match="must hold what north kept"):
+        own_run(run, tmp_path / "nothing", tmp_path / "own", site="north")
+    federate(network_of(tmp_path / "others"), tmp_path / "shared", config=SMALL)
+    with pytest.raises(FederationError, match="personal: true"):
+        own_run(tmp_path / "shared", sites / "north", tmp_path / "own", site="north")
+    assert not (tmp_path / "own").exists()
