@@ -49,7 +49,10 @@ def atomic_folder(path: Path, *, resume: bool = False) -> Iterator[Path]:
         If `path` exists already: finished work is never overwritten.
     """
     if path.exists():
-        msg = f"{path} must not exist yet; it holds an earlier result. Remove it or choose another folder."
+        msg = (
+            f"{path} must not exist yet; something is there already. Choose another folder, or remove it if it is an "
+            "earlier result."
+        )
         raise DataError(msg)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}{_PART}")
@@ -62,6 +65,29 @@ def atomic_folder(path: Path, *, resume: bool = False) -> Iterator[Path]:
     finally:
         if not resume and part.exists():
             shutil.rmtree(part)
+
+
+def cut_torn(path: Path) -> bool:
+    """Move what a crash left of a last line, which has no end, from a file of lines to one beside it; whether it did.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> lines = Path(tempfile.mkdtemp()) / "log.jsonl"
+    >>> _ = lines.write_text('{"a": 1}\\n{"b"')
+    >>> cut_torn(lines), lines.read_text(), lines.with_name("log.jsonl.torn").read_text()
+    (True, '{"a": 1}\\n', '{"b"\\n')
+    """
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole == len(content):
+        return False
+    with path.with_name(path.name + ".torn").open("ab") as side:
+        side.write(content[whole:] + b"\n")
+        side.flush()
+        os.fsync(side.fileno())
+    os.truncate(path, whole)
+    return True
 
 
 def sha256(path: Path) -> str:

@@ -11,12 +11,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from federated.conftest import SMALL
-from sojourn.errors import FederationError, RunError
+from sojourn.errors import FederationError, RunError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import federate
 from sojourn.federated.messages import Message, Refusal, pack
 from sojourn.federated.personal import is_personal
+from sojourn.federated.privacy.release import CODE_TABLES
 from sojourn.federated.site import Site
+from sojourn.federated.strategies.averaging import CONTROL
 from sojourn.federated.transport import InProcess
 from sojourn.training.run import Run
 
@@ -126,7 +128,8 @@ def test_the_policy_part_never_leaves_a_site_under_fedfactor(network_of: Make, t
     updates = [answer for answer in seen if answer.kind == "train"]
     assert len(updates) == 9
     assert not any(is_personal(name) for answer in updates for name in answer.tensors)
-    own = load_file(tmp_path / "sites" / "north" / "state-2.safetensors")
+    (place,) = (tmp_path / "sites" / "north").glob("*/state-2.safetensors")
+    own = load_file(place)
     assert any(is_personal(name.removeprefix("personal/")) for name in own)
 
 
@@ -172,3 +175,124 @@ def test_a_store_is_no_folder_for_a_run(network_of: Make, toy_store: EventStore,
     with pytest.raises(RunError, match="something else"):
         federate(network_of(), tmp_path / "store", config=SMALL)
     assert (tmp_path / "store" / "vocabulary.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        ("survey", lambda a: a._replace(tensors={}), "malformed"),
+        ("survey", lambda a: a._replace(numbers={"num_subjects": 1e12}), "malformed"),
+        ("survey", lambda a: a._replace(tensors=a.tensors | {"codes": a.tensors["bins"]}), "malformed"),
+        ("hazards", lambda a: a._replace(tensors={n: t[1:] for n, t in a.tensors.items()}), "wrong_shape"),
+        ("hazards", lambda a: a._replace(tensors={n: t * np.nan for n, t in a.tensors.items()}), "not_finite"),
+        ("hazards", lambda a: a._replace(tensors={n: t - 1e6 for n, t in a.tensors.items()}), "negative"),
+        ("evaluate", lambda a: a._replace(numbers={"events": 5.0}), "wrong_names"),
+        ("evaluate", lambda a: a._replace(numbers=dict(a.numbers) | {"nats_code": -1e9}), "negative"),
+    ],
+)
+def test_no_answer_of_one_site_ends_or_leads_a_training(
+    kind: str, change: Callable[[Message], Message], reason: str, network_of: Make, tmp_path: Path
+) -> None:
+    def spoil(site: str, answer: Message) -> Message:
+        return change(answer) if (site, answer.kind) == ("south", kind) else answer
+
+    summary = federate(Changed(network_of(), spoil), tmp_path / "run", config=SMALL)
+    refused = [json.loads(line) for line in (tmp_path / "run" / "refusals.jsonl").read_text().splitlines()]
+    assert {(line["site"], line["reason"]) for line in refused} == {("south", reason)}
+    assert summary.rounds == SMALL["rounds"]
+    assert 0 < summary.bits_per_event < 30
+
+
+def test_an_update_that_outgrows_those_before_it_is_refused_of_a_single_site(
+    toy_store: EventStore, tmp_path: Path
+) -> None:
+    alone = InProcess({"north": Site("north", toy_store)})
+
+    def grow(site: str, answer: Message) -> Message:
+        is_late = answer.kind == "train" and answer.round == 2
+        return answer._replace(tensors={n: 1e4 * t for n, t in answer.tensors.items()}) if is_late else answer
+
+    with pytest.raises(FederationError, match="got 0"):
+        federate(Changed(alone, grow), tmp_path / "run", config=SMALL)
+    assert "too_large" in (tmp_path / "run" / "refusals.jsonl").read_text()
+
+
+def test_a_site_that_missed_the_start_joins_in_the_next_round(network_of: Make, tmp_path: Path) -> None:
+    lost: list[str] = []
+
+    def lose(site: str, answer: Message) -> Message | Refusal:
+        if (site, answer.kind) == ("south", "start") and not lost:
+            lost.append(site)
+            return Refusal("unreachable")
+        return answer
+
+    federate(Changed(network_of(), lose), tmp_path / "run", config=SMALL)
+    assert lost
+    assert [line["sites"] for line in lines(tmp_path / "run", "train")] == [3, 3, 3]
+
+
+def test_a_coordinator_that_is_killed_before_the_first_round_asks_the_same(network_of: Make, tmp_path: Path) -> None:
+    """Another question about hazards would not be answered: the difference of two would tell of a few."""
+    asked: list[bytes] = []
+
+    class Watched(InProcess):
+        def ask(self, requests: Mapping[str, Message], *, timeout_s: float) -> Iterator[tuple[str, Message | Refusal]]:
+            asked.extend(pack(request) for request in requests.values() if request.kind == "hazards")
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return super().ask(requests, timeout_s=timeout_s)
+
+    watched = Watched(network_of()._sites)
+    with pytest.raises(KeyboardInterrupt):
+        federate(watched, tmp_path / "run", config=SMALL)
+    asked.append(asked[0])
+    federate(watched, tmp_path / "run", config=SMALL)
+    assert len(asked) == 7
+    assert len(set(asked)) == 1
+
+
+def test_a_site_refuses_weights_that_are_not_its_networks(network_of: Make, tmp_path: Path) -> None:
+    sites = network_of(tmp_path / "sites")
+    federate(sites, tmp_path / "run", config=SMALL)
+    site = sites._sites["north"]
+    weights = {n: w.detach().numpy() for n, w in Run(tmp_path / "run").network().named_parameters()}
+    for changed, reason in (
+        (weights | {"start": weights["start"] * np.nan}, "not_finite"),
+        (weights | {"start": weights["start"][1:]}, "wrong_shape"),
+        (weights | {"other": weights["start"]}, "wrong_names"),
+    ):
+        with pytest.raises(UpdateRefusedError) as caught:
+            site.answer(Message("train", 2, changed))
+        assert caught.value.reason == reason
+    with pytest.raises(FederationError, match="must hold config"):
+        site.answer(Message("start", 0))
+    assert site.answer(Message("train", 2, weights)).kind == "train"  # nothing was lost by what was refused
+
+
+def test_under_scaffold_nothing_of_rare_codes_leaves_a_site(toy_store: EventStore, tmp_path: Path) -> None:
+    sent: list[Message] = []
+
+    def record(site: str, answer: Message) -> Message:
+        sent.append(answer)
+        return answer
+
+    sites = {name: Site(name, toy_store) for name in sorted(toy_store.subjects["site"].unique())}
+    config = SMALL | {"strategy": {"name": "scaffold"}, "min_cell": 12}
+    federate(Changed(InProcess(sites), record), tmp_path / "run", config=config)
+    updates = [answer for answer in sent if answer.kind == "train"]
+    assert len(updates) == 9
+    # Sites answer in the order of their names.
+    for update, site in zip(updates, [*sites.values()] * 3, strict=True):
+        told = site._rows_told(*site._opened())
+        assert not told.all()
+        for name in CODE_TABLES:
+            assert not any(update.tensors[place][: len(told)][~told].any() for place in (name, CONTROL + name))
+
+
+def test_a_training_leaves_what_an_earlier_one_left_at_a_site(network_of: Make, tmp_path: Path) -> None:
+    sites = network_of(tmp_path / "sites")
+    federate(sites, tmp_path / "one", config=SMALL | {"personal": True})
+    before = {path: path.read_bytes() for path in (tmp_path / "sites").rglob("state-*.safetensors")}
+    assert before
+    federate(sites, tmp_path / "two", config=SMALL | {"personal": True, "local_steps": 2})
+    assert all(path.read_bytes() == content for path, content in before.items())

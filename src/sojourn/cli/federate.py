@@ -10,6 +10,7 @@ from sojourn.cli.options import AsJson
 from sojourn.cli.printing import print_record, print_table, say
 
 if TYPE_CHECKING:
+    from sojourn.federated.config import Privacy
     from sojourn.federated.flower.homes import CoordinatorHome, SiteHome
     from sojourn.federated.governance.approval import Consent
 
@@ -70,7 +71,7 @@ def approve(
     ] = None,
     by: Annotated[str, typer.Option(help="Who decides, for the audit log.")] = "",
     epsilon: Annotated[
-        float | None, typer.Option(help="Site: what all trainings together may cost any of its patients.")
+        float | None, typer.Option(min=0, help="Site: what all trainings together may cost any of its patients.")
     ] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="Site: take consent to a job back.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -267,6 +268,7 @@ def _show(job: "Consent") -> None:
         "outcomes": ", ".join(manifest.outcomes),
         "rounds": f"{config.rounds} of up to {config.local_steps} steps, {config.strategy.name}",
         "noise": noise,
+        **({} if config.privacy is None else {"its settings": _privacy_of(config.privacy)}),
         "smallest count that leaves": str(config.min_cell),
         "stays at the site": "policy part of the network" if config.personal else "nothing of the network",
         "code": f"Sojourn {manifest.version}, {manifest.code[:12]}, the same as here",
@@ -275,13 +277,22 @@ def _show(job: "Consent") -> None:
     print_table([{"": name, " ": value} for name, value in rows.items()])
 
 
+def _privacy_of(privacy: "Privacy") -> str:
+    delta = "one over the patients of the site" if privacy.delta is None else f"{privacy.delta:g}"
+    return f"delta {delta}, gradients cut to {privacy.clip:g}, {privacy.patients_per_step} patients a step"
+
+
 def _say_site(home: "SiteHome") -> None:
+    from sojourn.federated.privacy.ledger import balance_of
+
     jobs = [{"job": c.digest[:12], "name": c.name, "state": c.state} for c in home.approvals.offered()]
     print_table(jobs, title=f"jobs offered to {home.name}")
     say(f"node of {home.name}: connects outward to {home.address}")
-    ledger = home.private / "privacy-ledger.jsonl"
-    spent = len(ledger.read_text().splitlines()) if ledger.exists() else 0
-    say(f"privacy ledger: {spent} entries")
+    balance = balance_of(home.private)
+    if balance is None:
+        say("privacy ledger: nothing was spent")
+    else:
+        say(f"privacy ledger: epsilon {balance.epsilon:.2f} of {balance.budget:g} spent (delta {balance.delta:.1e})")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from sojourn.federated.messages import Tensors
 from sojourn.files import atomic_file
 from sojourn.training.run import VOCABULARY, read_settings
 
+AGREED = Path("checkpoints") / "agreed.safetensors"
+"""What the sites agreed on before the first round, as the message that asks for hazards."""
 _PLACE = Path("checkpoints") / "federated.safetensors"
-_SAID = ("round", "best", "best_round", "bits", "refused", "num_subjects", "is_cotrained")
+_SAID = ("round", "best", "best_round", "bits", "refused", "num_subjects", "usual", "is_cotrained")
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Progress:
     best_round: int = 0
     bits: float = math.nan
     refused: int = 0
+    usual: dict[str, float] = field(default_factory=dict)
+    """Median length of the last round's updates, by part: what a round of one or two sites is compared with."""
     is_cotrained: bool = False
     """Whether the sites have taught the shared model after the last round."""
 

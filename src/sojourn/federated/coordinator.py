@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,28 @@ import safetensors.torch
 
 from sojourn.errors import FederationError, UpdateRefusedError
 from sojourn.federated import survey as surveys
-from sojourn.federated.checkpoint import Progress, load_progress, save_progress
+from sojourn.federated.checkpoint import AGREED, Progress, load_progress, save_progress
 from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
 from sojourn.federated.cotraining import check_answers, draw_histories, learn
-from sojourn.federated.finish import open_run, write_weights
+from sojourn.federated.finish import open_run, refuse_other, write_weights
 from sojourn.federated.local import Job
-from sojourn.federated.messages import Message, Refusal, Tensors, check, norm
+from sojourn.federated.messages import (
+    Message,
+    Refusal,
+    Tensors,
+    check,
+    check_hazards,
+    check_scores,
+    norm,
+    pack,
+    unpack,
+)
 from sojourn.federated.personal import shared_names
 from sojourn.federated.strategies import make_strategy
 from sojourn.federated.strategies.averaging import CONTROL, Averaging
 from sojourn.federated.transport import Transport
-from sojourn.federated.vocabulary import vocabulary_bytes
+from sojourn.federated.vocabulary import read_vocabulary, vocabulary_bytes
+from sojourn.files import atomic_file
 from sojourn.progress import console, progress_bar
 from sojourn.tasks.outcomes import outcomes
 from sojourn.training.folder import forget_after, log
@@ -70,6 +81,8 @@ class Coordinator:
         self.transport, self.run_folder, self.config = transport, run, read_federated(config)
         self.num_bytes = 0
         self.seconds_waited = 0.0
+        self._unstarted: set[str] = set()
+        self._start_of: dict[str, Message] = {}
 
     def run(self) -> FederatedSummary:
         """Train, or go on with training.
@@ -97,6 +110,7 @@ class Coordinator:
         with progress_bar("federated rounds", config.rounds) as bar:
             bar.advance(progress.round)
             for round_ in range(progress.round, config.rounds):
+                self._start_late(round_, progress)
                 deltas = self._ask_to_train(round_, job.sites, strategy, progress)
                 shares = self._shares(deltas, progress.num_subjects)
                 strategy.update(round_, deltas, shares)
@@ -114,27 +128,43 @@ class Coordinator:
 
     def _start(self) -> tuple[Job, dict[str, int]]:
         """Agree with the sites on vocabulary, outcomes and first hazards."""
-        config = self.config
-        texts = {"config": config.model_dump_json()}
+        agreed = self._agreed()
+        question, num_subjects = agreed._replace(numbers={}), {s: int(n) for s, n in agreed.numbers.items()}
+        vocabulary, sites = read_vocabulary(agreed.tensors["vocabulary"]), tuple(sorted(num_subjects))
+        edges = self.config.pretrain.network().hazard_edges_hours
+        shape = (len(vocabulary), len(edges) + 1)
+        found = self._ask(dict.fromkeys(sites, question), 0, accept=lambda answer: check_hazards(answer, shape))
+        events, exposure = (sum(found[s].tensors[part] for s in sorted(found)) for part in ("events", "exposure"))
+        hazards = log_hazards(np.asarray(events), np.asarray(exposure))
+        job = Job(vocabulary, tuple(json.loads(agreed.texts["outcomes"])), sites, hazards, self.config.pretrain)
+        self._tell(job)
+        return job, num_subjects
+
+    def _agreed(self) -> Message:
+        """Vocabulary, outcomes and sites, with the sites' numbers of subjects.
+
+        Kept before it is used: sites answer one such question only, so a coordinator that was killed must ask the same.
+        """
+        place, texts = self.run_folder / AGREED, {"config": self.config.model_dump_json()}
+        if place.exists() and (kept := unpack(place.read_bytes())).texts["config"] == texts["config"]:
+            return kept
         asked = {site: Message("survey", 0, {}, {}, texts) for site in self.transport.sites}
-        told = {site: surveys.from_message(answer) for site, answer in self._ask(asked, 0).items()}
-        sites = tuple(sorted(told))
-        console.print(f"{len(sites)} of {len(asked)} sites take part")
-        vocabulary = surveys.fit_vocabulary(surveys.merge([told[site] for site in sites]), min_count=config.min_count)
+        answers = self._ask(asked, 0, accept=surveys.from_message)
+        told = {site: surveys.from_message(answer) for site, answer in sorted(answers.items())}
+        console.print(f"{len(told)} of {len(asked)} sites take part")
+        vocabulary = surveys.fit_vocabulary(surveys.merge(list(told.values())), min_count=self.config.min_count)
         known = {outcome.code for outcome in outcomes().values()}
         table = vocabulary.table
-        chosen = config.pretrain.outcomes or tuple(
+        chosen = self.config.pretrain.outcomes or tuple(
             table.filter(table["code"].is_in(sorted(known)) & (table["count"] > 0))["code"]
         )
-        texts |= {"outcomes": json.dumps(chosen), "sites": json.dumps(sites)}
-        packed = {"vocabulary": vocabulary_bytes(vocabulary)}
-        found = self._ask({site: Message("hazards", 0, packed, {}, texts) for site in sites}, 0)
-        events, exposure = (sum(found[s].tensors[part] for s in sorted(found)) for part in ("events", "exposure"))
-        job = Job(
-            vocabulary, tuple(chosen), sites, log_hazards(np.asarray(events), np.asarray(exposure)), config.pretrain
-        )
-        self._tell(job)
-        return job, {site: told[site].num_subjects for site in sites}
+        texts |= {"outcomes": json.dumps(chosen), "sites": json.dumps(list(told))}
+        numbers = {site: float(one.num_subjects) for site, one in told.items()}
+        agreed = Message("hazards", 0, {"vocabulary": vocabulary_bytes(vocabulary)}, numbers, texts)
+        refuse_other(self.run_folder)
+        with atomic_file(place) as part:
+            part.write_bytes(pack(agreed))
+        return agreed
 
     def _start_again(self, progress: Progress) -> tuple[Job, dict[str, int]]:
         """Take up a training that was interrupted; sites that lost its start are told again."""
@@ -149,7 +179,13 @@ class Coordinator:
             "sites": json.dumps(job.sites),
         }
         packed = {"vocabulary": vocabulary_bytes(job.vocabulary), "log_hazard": job.log_hazard.numpy()}
-        self._ask({site: Message("start", 0, packed, {}, texts) for site in job.sites}, 0)
+        self._start_of = dict.fromkeys(job.sites, Message("start", 0, packed, {}, texts))
+        self._unstarted = set(job.sites) - self._ask(self._start_of, 0).keys()
+
+    def _start_late(self, round_: int, progress: Progress) -> None:
+        """Tell sites of the start that did not hear of it, or have lost it."""
+        if asked := {site: self._start_of[site] for site in sorted(self._unstarted)}:
+            self._unstarted -= self._ask(asked, round_, progress=progress, at_least=0).keys()
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
@@ -162,45 +198,46 @@ class Coordinator:
         if config.sites_per_round is not None and config.sites_per_round < len(sites):
             rng = np.random.default_rng([config.pretrain.seed, round_])
             chosen = sorted(rng.choice(sites, config.sites_per_round, replace=False).tolist())
-        asked = {site: Message("train", round_, strategy.sent_to(site, round_)) for site in chosen}
-        answers = self._ask(asked, round_, progress=progress)
-        deltas, losses = {}, []
-        for site, answer in sorted(answers.items()):
-            shapes = {name: tensor.shape for name, tensor in asked[site].tensors.items()}
-            try:
-                check(answer, "train", shapes)
-            except UpdateRefusedError as error:
-                self._refuse(round_, site, Refusal(error.reason, str(error)), progress)
-            else:
-                deltas[site] = answer.tensors
-                losses.append(answer.numbers.get("nats_per_event", math.nan))
+        asked = {
+            site: Message("train", round_, strategy.sent_to(site, round_))
+            for site in chosen
+            if site not in self._unstarted
+        }
+        # All are sent the same names and shapes.
+        shapes = {name: t.shape for sent in asked.values() for name, t in sent.tensors.items()}
+        accept = lambda answer: check(answer, "train", shapes)  # noqa: E731
+        answers = self._ask(asked, round_, progress=progress, accept=accept, at_least=0) if asked else {}
+        deltas = {site: answer.tensors for site, answer in sorted(answers.items())}
+        losses = [answer.numbers.get("nats_per_event", math.nan) for answer in answers.values()]
         deltas = self._without_outliers(round_, deltas, progress)
         if len(deltas) < config.min_sites or not deltas:
             msg = (
                 f"round {round_ + 1} must have usable answers of at least {config.min_sites} sites; got {len(deltas)}. "
-                f"{self.run_folder}/metrics.jsonl says why. The same command goes on from this round."
+                f"{self.run_folder}/refusals.jsonl says why. The same command goes on from this round."
             )
             raise FederationError(msg)
         line: dict[str, Any] = {"step": round_ + 1, "epoch": round_, "split": "train", "sites": len(deltas)}
-        nats = float(np.mean(losses))
+        nats = float(np.mean(losses)) if losses else math.nan
         if math.isfinite(nats):  # sites with a privacy budget tell no training loss
             line |= {"nats_per_event": nats, "bits_per_event": nats / math.log(2)}
         log(self.run_folder, line)
         return deltas
 
     def _without_outliers(self, round_: int, deltas: dict[str, Tensors], progress: Progress) -> dict[str, Tensors]:
-        """Refuse updates that are much longer than the others of their round."""
-        size = {
-            site: norm({name: tensor for name, tensor in delta.items() if not name.startswith(CONTROL)})
-            for site, delta in deltas.items()
-        }
-        limit = self.config.max_update_ratio * float(np.median(list(size.values()))) if len(size) > 2 else math.inf
-        for site in [site for site, length in size.items() if length > limit]:
-            detail = (
-                f"its update is {size[site] / limit * self.config.max_update_ratio:.0f} times the median of the round."
-            )
-            self._refuse(round_, site, Refusal("too_large", detail), progress)
-            del deltas[site]
+        """Refuse updates that are much longer than the others of their round, or, of one or two, than those before."""
+        for part, of_control in (("update", False), ("control", True)):
+            size = {
+                site: norm({n: tensor for n, tensor in delta.items() if n.startswith(CONTROL) == of_control})
+                for site, delta in deltas.items()
+            }
+            usual = float(np.median(list(size.values()))) if len(size) > 2 else progress.usual.get(part, 0.0)
+            limit = self.config.max_update_ratio * usual if usual else math.inf
+            for site in [site for site, length in size.items() if length > limit]:
+                detail = f"its {part} is {size.pop(site) / usual:.0f} times as long as is usual."
+                self._refuse(round_, site, Refusal("too_large", detail), progress)
+                del deltas[site]
+            if size:
+                progress.usual[part] = float(np.median(list(size.values())))
         return deltas
 
     def _shares(self, deltas: Collection[str], num_subjects: Mapping[str, int]) -> dict[str, float]:
@@ -212,8 +249,8 @@ class Coordinator:
         """Tuning loss over all sites; the best weights are those of the run."""
         names = shared_names(weights, personal=self.config.personal)
         asked = {site: Message("evaluate", round_, {name: weights[name] for name in names}) for site in job.sites}
-        told = [dict(answer.numbers) for answer in self._ask(asked, round_, progress=progress).values()]
-        told = [numbers for numbers in told if "events" in numbers and all(map(math.isfinite, numbers.values()))]
+        answers = self._ask(asked, round_, progress=progress, accept=check_scores, at_least=0)
+        told = [dict(answer.numbers) for answer in answers.values() if answer.numbers]
         events = sum(numbers["events"] for numbers in told)
         if not events:
             write_weights(self.run_folder, job, weights)
@@ -252,19 +289,33 @@ class Coordinator:
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def _ask(
-        self, requests: Mapping[str, Message], round_: int, *, progress: Progress | None = None
+        self,
+        requests: Mapping[str, Message],
+        round_: int,
+        *,
+        progress: Progress | None = None,
+        accept: Callable[[Message], object] | None = None,
+        at_least: int = 1,
     ) -> dict[str, Message]:
-        """Usable answers by site; refusals are logged."""
+        """Usable answers by site; refusals are logged, and so are answers that `accept` raises at."""
         began, found = time.monotonic(), {}
         for site, answer in self.transport.ask(requests, timeout_s=self.config.timeout_s):
             self.num_bytes += requests[site].num_bytes
             if isinstance(answer, Refusal):
+                if answer.reason == "not_started":
+                    self._unstarted.add(site)
                 self._refuse(round_, site, answer, progress)
+                continue
+            self.num_bytes += answer.num_bytes
+            try:
+                if accept is not None:
+                    accept(answer)
+            except UpdateRefusedError as error:
+                self._refuse(round_, site, Refusal(error.reason, str(error)), progress)
             else:
-                self.num_bytes += answer.num_bytes
                 found[site] = answer
         self.seconds_waited += time.monotonic() - began
-        if not found:
+        if len(found) < at_least:
             msg = f"at least one site must answer; none of {len(requests)} did. See {self.run_folder}/refusals.jsonl."
             raise FederationError(msg)
         return found

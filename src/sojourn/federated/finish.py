@@ -31,11 +31,7 @@ def open_run(run: Path, job: Job, config: FederatedConfig, progress: Progress) -
     RunError
         If the folder holds a run of another kind.
     """
-    has_settings = (run / SETTINGS).exists()
-    # A store has a file of the name of the vocabulary too.
-    if ("federated" not in read_settings(run)) if has_settings else (run / VOCABULARY).exists():
-        msg = f"run must be new or of a federated training; {run} holds something else. Choose another folder."
-        raise RunError(msg)
+    refuse_other(run)
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     save_tensors(run / "checkpoints" / "hazards.safetensors", {"log_hazard": job.log_hazard})
     told = json.dumps([progress.num_subjects, job.vocabulary.table["count"].to_list()], sort_keys=True)
@@ -54,6 +50,15 @@ def open_run(run: Path, job: Job, config: FederatedConfig, progress: Progress) -
     }
     save_settings(run, settings)
     job.vocabulary.save(run / VOCABULARY)
+
+
+def refuse_other(run: Path) -> None:
+    """Raise `RunError` where a folder holds anything but a federated training."""
+    has_settings = (run / SETTINGS).exists()
+    # A store has a file of the name of the vocabulary too.
+    if ("federated" not in read_settings(run)) if has_settings else (run / VOCABULARY).exists():
+        msg = f"run must be new or of a federated training; {run} holds something else. Choose another folder."
+        raise RunError(msg)
 
 
 def write_weights(run: Path, job: Job, weights: Tensors) -> None:

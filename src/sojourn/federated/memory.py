@@ -1,6 +1,11 @@
-"""What a site keeps between rounds and never sends: personal weights, optimiser moments, control variates."""
+"""What a site keeps between rounds and never sends: personal weights, optimiser moments, control variates.
 
+Each training has a folder of its own, named by what started it: a later training leaves the weights of an earlier one.
+"""
+
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +16,10 @@ import safetensors.numpy
 from sojourn.errors import FederationError
 from sojourn.federated.local import LocalTrainer
 from sojourn.federated.messages import Message, Tensors, pack, unpack
-from sojourn.files import atomic_file
+from sojourn.files import atomic_file, read_json, write_json
 
 _JOB, _STATE = "job.safetensors", "state-{}.safetensors"
+_LAST = "job.json"
 _PARTS = ("personal", "moments", "control")
 
 
@@ -41,25 +47,41 @@ class SiteMemory:
         self.folder = folder
         self._job: Message | None = None
         self._states: dict[int, SiteState] = {}
+        self._name = ""
+        if folder is not None and (folder / _LAST).exists():
+            self._name = str(read_json(folder / _LAST)["job"])
 
     def keep_job(self, message: Message) -> None:
-        """Keep what starts a training; a new one forgets the states of an older one."""
-        before = self.job()
-        is_same = before is not None and pack(before) == pack(message)
-        self._job = message
-        if self.folder is not None:
-            with atomic_file(self.folder / _JOB) as part:
-                part.write_bytes(pack(message))
-        if not is_same:
-            self._states = {}
-            for path in [] if self.folder is None else self.folder.glob(_STATE.format("*")):
-                path.unlink()
+        """Keep what starts a training, and go on in its folder; without a folder an older training is forgotten."""
+        content = pack(message)
+        name = hashlib.sha256(content).hexdigest()[:16]
+        if self.folder is None:
+            if name != self._name:
+                self._states = {}
+        else:
+            with atomic_file(self.folder / name / _JOB) as part:
+                part.write_bytes(content)
+            write_json(self.folder / _LAST, {"job": name})
+        self._job, self._name = message, name
 
     def job(self) -> Message | None:
         """What started the training; None before."""
-        if self._job is None and self.folder is not None and (self.folder / _JOB).exists():
-            self._job = unpack((self.folder / _JOB).read_bytes())
+        if self._job is None and self._place is not None and (self._place / _JOB).exists():
+            self._job = unpack((self._place / _JOB).read_bytes())
         return self._job
+
+    def earlier(self) -> "Iterator[SiteMemory]":
+        """The memory of each training that was started here, the last one first."""
+        names = [] if self.folder is None else [path.parent.name for path in self.folder.glob(f"*/{_JOB}")]
+        for name in sorted(names, key=lambda name: (name != self._name, name)):
+            one = SiteMemory(self.folder)
+            one._name = name
+            yield one
+
+    @property
+    def _place(self) -> Path | None:
+        """Folder of the training."""
+        return self.folder / self._name if self.folder is not None and self._name else None
 
     def before(self, round_: int) -> SiteState:
         """State at the beginning of a round: that of the latest earlier round that the site took part in."""
@@ -74,7 +96,7 @@ class SiteMemory:
         """Keep the state after a round, and that of the round before it."""
         moments = {name: np.array(moment) for name, moment in trainer.moments().items()} if with_moments else {}
         state = SiteState(round_, trainer.num_made, personal, moments, control)
-        if self.folder is not None:
+        if self._place is not None:
             self._write(state)
         else:
             self._states[round_] = state
@@ -82,25 +104,25 @@ class SiteMemory:
         kept = {*sorted(number for number in self._rounds() if number <= round_)[-2:]}
         for number in set(self._rounds()) - kept:
             self._states.pop(number, None)
-            if self.folder is not None:
-                (self.folder / _STATE.format(number)).unlink(missing_ok=True)
+            if self._place is not None:
+                (self._place / _STATE.format(number)).unlink(missing_ok=True)
 
     def _rounds(self) -> list[int]:
         """Rounds after which there is a state."""
-        if self.folder is None:
+        if self._place is None:
             return sorted(self._states)
-        return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob(_STATE.format("*")))
+        return sorted(int(path.stem.split("-")[1]) for path in self._place.glob(_STATE.format("*")))
 
     def _write(self, state: SiteState) -> None:
-        assert self.folder is not None, "there is a place to write to"
+        assert self._place is not None, "there is a place to write to"
         tensors = {f"{part}/{n}": np.ascontiguousarray(t) for part in _PARTS for n, t in getattr(state, part).items()}
         said = {"state": json.dumps({"round": state.round, "num_made": state.num_made})}
-        with atomic_file(self.folder / _STATE.format(state.round)) as path:
+        with atomic_file(self._place / _STATE.format(state.round)) as path:
             safetensors.numpy.save_file(tensors, str(path), said)
 
     def _read(self, round_: int) -> SiteState:
-        assert self.folder is not None, "there is a place to read from"
-        path = self.folder / _STATE.format(round_)
+        assert self._place is not None, "there is a place to read from"
+        path = self._place / _STATE.format(round_)
         try:
             tensors = safetensors.numpy.load_file(str(path))
             with safetensors.safe_open(str(path), "np") as file:

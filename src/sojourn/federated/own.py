@@ -9,7 +9,8 @@ import torch
 from sojourn.adaptation.identity import run_identity
 from sojourn.adaptation.newrun import is_finished, lineage, unfinished_run, write_run
 from sojourn.errors import FederationError
-from sojourn.federated.memory import SiteMemory
+from sojourn.federated.config import FederatedConfig
+from sojourn.federated.memory import SiteMemory, SiteState
 from sojourn.federated.vocabulary import read_vocabulary
 from sojourn.training.run import Run
 
@@ -48,17 +49,11 @@ def own_run(run: Path, private: Path, new_run: Path, *, site: str) -> OwnReport:
     RunError
         If `new_run` holds something else.
     """
-    base, memory = Run(run), SiteMemory(private)
+    base = Run(run)
     if not base.settings.get("federated", {}).get("personal"):
         msg = f"run must be of a training with `personal: true`; {run} is not. Use it as it is, or `sojourn adapt` it."
         raise FederationError(msg)
-    state = memory.before(_AFTER_ALL)
-    if not state.personal or not _is_of(memory, base, site):
-        msg = (
-            f"{private} must hold what {site} kept of the training of {run}; it does not. Give the folder `private` of "
-            "this site's node; a later training of the node replaces what an earlier one left."
-        )
-        raise FederationError(msg)
+    state = _state_of(base, private, site)
     made_by = lineage(base, {"kind": "own", "run": run_identity(base), "site": site, "round": state.round + 1})
     report = OwnReport(str(new_run), site, state.round + 1, sum(w.size for w in state.personal.values()))
     if not is_finished(new_run, made_by):
@@ -70,10 +65,24 @@ def own_run(run: Path, private: Path, new_run: Path, *, site: str) -> OwnReport:
     return report
 
 
+def _state_of(base: Run, private: Path, site: str) -> SiteState:
+    for memory in SiteMemory(private).earlier():
+        state = memory.before(_AFTER_ALL)
+        if state.personal and _is_of(memory, base, site):
+            return state
+    msg = (
+        f"{private} must hold what {site} kept of the training of {base.path}; it does not. Give the folder `private` "
+        "of this site's node."
+    )
+    raise FederationError(msg)
+
+
 def _is_of(memory: SiteMemory, base: Run, site: str) -> bool:
-    """Whether the training that the site remembers last is the run's."""
+    """Whether a training that the site remembers is the run's."""
     job = memory.job()
     if job is None:
         return False
     sites, codes = json.loads(job.texts["sites"]), read_vocabulary(job.tensors["vocabulary"]).table["code"]
-    return site in sites and sites == base.settings["sites"] and codes.equals(base.vocabulary.table["code"])
+    config = FederatedConfig.model_validate_json(job.texts["config"]).model_dump(mode="json", exclude={"pretrain"})
+    same = sites == base.settings["sites"] and config == base.settings["federated"]
+    return site in sites and same and codes.equals(base.vocabulary.table["code"])

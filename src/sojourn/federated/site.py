@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sojourn.errors import FederationError
+from sojourn.errors import FederationError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
 from sojourn.federated.cotraining import Histories, sampled_answers, without_histories
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
-from sojourn.federated.messages import Message, Tensors
+from sojourn.federated.messages import Message, Tensors, check
 from sojourn.federated.personal import is_personal, own_rows_only
 from sojourn.federated.privacy.budget import planned_spending, private_steps, read_budget
 from sojourn.federated.privacy.ledger import Ledger
-from sojourn.federated.privacy.release import codes_told, withhold_rare
+from sojourn.federated.privacy.release import codes_told, hide_few, rows_told, withhold_rare
 from sojourn.federated.privacy.steps import PrivateSteps
 from sojourn.federated.strategies.averaging import CONTROL
 from sojourn.federated.survey import survey, to_message
@@ -84,7 +84,10 @@ class Site:
         return to_message(survey(self.store, rows.train, min_cell=config.min_cell))
 
     def _hazards(self, message: Message) -> Message:
-        """Occurrences and exposure by code and bin; codes of fewer than `min_cell` patients count as never seen."""
+        """Occurrences and exposure by code and bin.
+
+        Codes of fewer than `min_cell` patients count as never seen, and so do outcomes that are not asked for.
+        """
         config, (vocabulary, outcomes, sites) = _config_in(message), _shared_in(message)
         settings = config.pretrain
         rows = SiteRows.of(self.store, self.name, settings, self.left_out).train
@@ -94,13 +97,15 @@ class Site:
         size = {"context": settings.context, "instants_per_batch": settings.instants_per_batch}
         plan = epoch_steps(rows, instants, **size, seed=settings.seed, epoch=0)
         events, exposure = count_hazards(sampler, plan, settings.network().hazard_edges_hours)
-        events[~codes_told(sampler.reader, rows, min_cell=config.min_cell)] = 0.0
+        is_told = codes_told(sampler.reader, rows, min_cell=config.min_cell)
+        is_told &= ~vocabulary.table["target_only"].to_numpy() | vocabulary.table["code"].is_in(outcomes).to_numpy()
+        events, exposure = hide_few(events, exposure, is_told, min_cell=config.min_cell)
         return Message("hazards", 0, {"events": events, "exposure": exposure})
 
     def _start(self, message: Message) -> Message:
+        trainer, config = self._open(message)  # what cannot be opened replaces nothing
         self.memory.keep_job(message)
-        self._trainer = self._told = None
-        trainer, config = self._opened()
+        self._trainer, self._config, self._told = trainer, config, None
         steps = trainer.num_steps(config.local_steps, config.max_local_epochs)
         return Message("start", 0, {}, {"steps_per_round": float(steps)})
 
@@ -111,6 +116,7 @@ class Site:
         trainer, config = self._opened()
         state = self.memory.before(message.round)
         began = _without_control(message.tensors)
+        _check_weights(message.tensors, trainer)
         trainer.load(began | (state.personal or self._first_personal))
         trainer.num_made = state.num_made
         trainer.forget_moments()
@@ -128,12 +134,12 @@ class Site:
         now = trainer.weights()
         delta = {name: now[name] - began[name] for name in began}
         if config.privacy is None:
-            delta = withhold_rare(delta, self._is_told(trainer, config))
+            delta = withhold_rare(delta, self._rows_told(trainer, config))
         row = trainer.job.sites.index(self.name) + 1
         answer = own_rows_only(delta, row)
         control: Tensors = {}
         if drift is not None:
-            control = drift.mean()
+            control = withhold_rare(drift.mean(), self._rows_told(trainer, config))
             answer |= {CONTROL + n: c - state.control.get(n, np.zeros_like(c)) for n, c in control.items()}
         personal = {name: weight for name, weight in now.items() if name not in began}
         self.memory.keep(message.round, trainer, personal, control, with_moments=config.keep_moments)
@@ -151,21 +157,23 @@ class Site:
         steps = private_steps(config, num_patients)
         spending = planned_spending(config, num_patients)._replace(steps=steps)
         own = read_budget(self.memory.folder)
-        delta = config.privacy.delta or 1 / num_patients
-        Ledger(self.memory.folder, budget=own or config.privacy.epsilon, delta=delta).spend(spending, purpose=purpose)
+        budget = config.privacy.epsilon if own is None else own
+        Ledger(self.memory.folder, budget=budget, delta=1 / num_patients).spend(spending, purpose=purpose)
         makes = PrivateSteps(trainer, spending, clip=config.privacy.clip)
         return makes.train(steps, first_number, config.total_steps)
 
-    def _is_told(self, trainer: LocalTrainer, config: FederatedConfig) -> npt.NDArray[np.bool_]:
-        """Codes that enough of the site's patients have."""
+    def _rows_told(self, trainer: LocalTrainer, config: FederatedConfig) -> npt.NDArray[np.bool_]:
+        """Rows of the tables of codes that enough of the site's patients move."""
         if self._told is None:
             reader = trainer.sampler.reader
-            self._told = codes_told(reader, trainer.rows.train, min_cell=config.min_cell)
+            is_told = codes_told(reader, trainer.rows.train, min_cell=config.min_cell)
+            self._told = rows_told(is_told, reader, config.pretrain.network().identity_dropout)
         return self._told
 
     def _evaluate(self, message: Message) -> Message:
         """Sums of the tuning loss, so that those of all sites add up; nothing for too few subjects."""
         trainer, config = self._opened()
+        _check_weights(message.tensors, trainer)
         trainer.load(message.tensors | (self.memory.before(message.round + 1).personal or self._first_personal))
         if len(trainer.rows.tuning) < config.min_cell:
             return Message("evaluate", message.round)
@@ -182,7 +190,9 @@ class Site:
             msg = "a training must have cotraining in its settings to be answered labels; it has none."
             raise FederationError(msg)
         state = self.memory.before(message.round + 1)
-        trainer.load(without_histories(message.tensors) | (state.personal or self._first_personal))
+        began = without_histories(message.tensors)
+        _check_weights(began, trainer)
+        trainer.load(began | (state.personal or self._first_personal))
         trainer.num_made = state.num_made
         trainer.forget_moments()
         # At the end of the schedule the rate is nothing: the site goes on at the rate of its middle.
@@ -195,6 +205,7 @@ class Site:
         """Figures of a task on the held-out patients; nothing for too few of them."""
         trainer, config = self._opened()
         own = self.memory.before(message.round + 1).personal or self._first_personal
+        _check_weights(message.tensors, trainer)
         weights, task = message.tensors | own, message.texts.get("task", "")
         records = HeldOut(self.store, self.name, self.left_out)
         found = validate(weights, trainer.job, config, records, task, folder=self.memory.folder)
@@ -209,14 +220,22 @@ class Site:
             if message is None:
                 msg = f"{self.name} must be sent the start of a training before its rounds. Start it again."
                 raise FederationError(msg)
-            self._config = _config_in(message)
-            job = Job(*_shared_in(message), torch.from_numpy(message.tensors["log_hazard"]), self._config.pretrain)
-            total = self._config.total_steps
-            self._trainer = LocalTrainer(job, self.store, self.name, total_steps=total, left_out=self.left_out)
-            first = self._trainer.weights() if self._config.personal else {}
-            self._first_personal = {name: weight for name, weight in first.items() if is_personal(name)}
+            self._trainer, self._config = self._open(message)
         assert self._config is not None, "it is read with the trainer"
         return self._trainer, self._config
+
+    def _open(self, message: Message) -> tuple[LocalTrainer, FederatedConfig]:
+        """The training that a message starts."""
+        if not {"vocabulary", "log_hazard"} <= message.tensors.keys() or "config" not in message.texts:
+            msg = "the start of a training must hold config, vocabulary and log_hazard; it does not. Send it again."
+            raise FederationError(msg)
+        config = _config_in(message)
+        job = Job(*_shared_in(message), torch.from_numpy(message.tensors["log_hazard"]), config.pretrain)
+        total = config.total_steps
+        trainer = LocalTrainer(job, self.store, self.name, total_steps=total, left_out=self.left_out)
+        first = trainer.weights() if config.personal else {}
+        self._first_personal = {name: weight for name, weight in first.items() if is_personal(name)}
+        return trainer, config
 
 
 class _Drift:
@@ -256,6 +275,22 @@ def _proximal(config: FederatedConfig, began: Tensors) -> Adjust | None:
 
 def _without_control(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(CONTROL)}
+
+
+def _check_weights(sent: Tensors, trainer: LocalTrainer) -> None:
+    """Refuse weights that are not those of the training's network, or not finite.
+
+    Raises
+    ------
+    UpdateRefusedError
+        With the reasons of `messages.check`.
+    """
+    shapes = {name: tuple(parameter.shape) for name, parameter in trainer.network.named_parameters()}
+    plain = {name: shapes.get(name.removeprefix(CONTROL), ()) for name in sent}
+    unknown = sorted(name for name in sent if name.removeprefix(CONTROL) not in shapes)
+    if unknown:
+        raise UpdateRefusedError("wrong_names", f"weights must be those of the network; {unknown[:3]} are not.")
+    check(Message("weights", 0, sent), "weights", plain)
 
 
 def _config_in(message: Message) -> FederatedConfig:

@@ -7,13 +7,15 @@ No smallest or largest value, no date, no identifier is told.
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from sojourn.errors import FederationError
+from sojourn.errors import FederationError, UpdateRefusedError
 from sojourn.events.arrange import from_ordered_bits, ordered_bits
 from sojourn.events.sketch import TICKS, ValueSketch, recorded_tick
 from sojourn.events.store import EventStore
@@ -24,6 +26,21 @@ from sojourn.training.records import Ints
 _COARSE_BITS = 18
 """Bits of a float that are dropped: 5 of the mantissa stay."""
 _CHECKED_PER_CODE = 128
+_MOST_ROWS, _MOST_SUBJECTS = 10_000_000, 1e9
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "codes": {
+        "code": pl.String,
+        "description": pl.String,
+        "unit": pl.String,
+        "concept": pl.String,
+        "target_only": pl.Boolean,
+        "is_static": pl.Boolean,
+        "events": pl.Int64,
+        "patients": pl.Int64,
+    },
+    "bins": {"code": pl.String, "bin": pl.UInt32, "count": pl.Int64},
+    "ticks": {"code": pl.String, "tick": pl.Float64, "count": pl.Int64},
+}
 _KNOWN = ("code", "description", "unit", "concept", "target_only", "is_static")
 
 
@@ -35,7 +52,7 @@ class Survey(NamedTuple):
     bins: pl.DataFrame
     """code, bin u32 (leading bits of the value), count i64."""
     ticks: pl.DataFrame
-    """code, tick f64, count i64: what some of the values are multiples of."""
+    """code, tick f64, count i64: what some of the values are multiples of; told as bins are."""
     num_subjects: int
     """Training subjects."""
 
@@ -63,7 +80,9 @@ def survey(store: EventStore, rows: Ints, *, min_cell: int) -> Survey:
     told = known.join(told.with_columns(pl.col("group").cast(pl.UInt32)), on="group", how="inner").sort("code")
     name = told.select("group", "code")
     full = bins.group_by("group", "bin").agg(pl.col("count", "patients").sum()).filter(pl.col("patients") >= min_cell)
-    of_code = ticks.group_by("group", "tick").agg(pl.col("count").sum())
+    of_code = (
+        ticks.group_by("group", "tick").agg(pl.col("count", "patients").sum()).filter(pl.col("patients") >= min_cell)
+    )
     return Survey(
         told.drop("group"),
         full.join(name, on="group").select("code", "bin", "count").sort("code", "bin"),
@@ -104,8 +123,7 @@ def _values(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     binned = events.with_columns(bin=pl.Series(ordered_bits(values) >> np.uint32(_COARSE_BITS)))
     few = events.filter((pl.col("value") != 0) & (pl.int_range(pl.len()).over("group") < _CHECKED_PER_CODE))
     few = few.with_columns(tick=pl.Series(recorded_tick(few["value"].to_numpy())))
-    ticks = few.group_by("group", "tick").agg(count=pl.len().cast(pl.Int64))
-    return _patients(binned, ["group", "bin"], "count"), ticks
+    return _patients(binned, ["group", "bin"], "count"), _patients(few, ["group", "tick"], "count")
 
 
 def merge(surveys: Sequence[Survey]) -> Survey:
@@ -177,9 +195,36 @@ def to_message(told: Survey) -> Message:
 
 
 def from_message(message: Message) -> Survey:
-    """What `to_message` packed."""
-    codes, bins, ticks = (table_of(message.tensors[name]) for name in ("codes", "bins", "ticks"))
-    return Survey(codes, bins, ticks, int(message.numbers["num_subjects"]))
+    """What `to_message` packed.
+
+    Raises
+    ------
+    UpdateRefusedError
+        If it is anything else (``malformed``).
+    """
+    try:
+        codes, bins, ticks = (_read(message.tensors[name], schema) for name, schema in _SCHEMAS.items())
+        number = message.numbers["num_subjects"]
+    except (KeyError, ValueError, OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        msg = f"a survey must hold its tables of codes, bins and ticks; reading it gave {type(error).__name__}."
+        raise UpdateRefusedError("malformed", msg) from error
+    if not int(codes.select(pl.col("patients").max().fill_null(1)).item()) <= number <= _MOST_SUBJECTS:
+        msg = "a survey must tell of at least as many subjects as have any of its codes; it does not."
+        raise UpdateRefusedError("malformed", msg)
+    return Survey(codes, bins, ticks, int(number))
+
+
+def _read(content: npt.NDArray[np.uint8], schema: dict[str, Any]) -> pl.DataFrame:
+    """A table of a stranger: not more rows than there could be, in the types that there should be, no count below 0."""
+    rows = pq.read_metadata(io.BytesIO(content.tobytes())).num_rows
+    table = table_of(content).select(*schema).cast(pl.Schema(schema), strict=True)
+    counts = [name for name in ("events", "patients", "count") if name in schema]
+    if (
+        rows > _MOST_ROWS
+        or table.select(pl.any_horizontal(pl.col(counts).is_null() | (pl.col(counts) < 0)).any()).item()
+    ):
+        raise ValueError("no survey")
+    return table
 
 
 def table_bytes(table: pl.DataFrame) -> npt.NDArray[np.uint8]:

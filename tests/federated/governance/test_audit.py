@@ -97,3 +97,13 @@ def test_a_line_has_no_place_for_anything_but_names_digests_and_sizes(tmp_path: 
         log.append("answered", value=3.7)
     log.append("refused", reason="x" * 1000)
     assert len(json.loads(log.path.read_text())["reason"]) == 200
+
+
+def test_a_line_that_a_crash_cut_short_loses_none_after_it(tmp_path: Path) -> None:
+    log = written(tmp_path / "audit.jsonl", 3)
+    with log.path.open("ab") as file:
+        file.write(log.path.read_bytes()[:40])
+    log.append("revoked", by="the board")
+    assert [line["event"] for line in log.lines()][-2:] == ["recovered", "revoked"]
+    assert log.verify().problems == ()
+    assert len((tmp_path / "audit.jsonl.torn").read_bytes()) == 41

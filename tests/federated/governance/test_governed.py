@@ -8,6 +8,7 @@ import pytest
 from federated.governance.conftest import Parties
 from sojourn.errors import BudgetError, DataError, FederationError, JobRefusedError
 from sojourn.federated.governance.approval import Approvals
+from sojourn.federated.governance.audit import AuditLog
 from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
 from sojourn.federated.governance.governed import OFFER, QUESTION, GovernedSite
 from sojourn.federated.governance.keys import public_text
@@ -161,3 +162,52 @@ def test_the_answer_tells_the_head_of_the_log(desk: Desk, job: str, manifest: Ma
     assert letter.said["head"] == desk.approvals.log.head
     with pytest.raises(JobRefusedError, match="key on the list"):
         unseal(seal(b"", {}, desk.parties.site), allowed=[public_text(desk.parties.coordinator)])
+
+
+def test_a_question_that_the_code_cannot_take_is_refused_and_written_down(
+    desk: Desk, job: str, manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.ask(start(manifest), job)
+    desk.inner.error = RuntimeError("value 8.3 of subject 17")
+    assert desk.ask(train(0), job).said["reason"] == "site_error"
+    assert desk.approvals.log.lines()[-1]["event"] == "refused"
+    told = capsys.readouterr()
+    assert "RuntimeError" in told.err + told.out
+    assert "8.3" not in told.err + told.out
+    desk.inner.error = None
+    assert "reason" not in desk.ask(train(0), job).said
+
+
+def test_rounds_that_are_over_stay_over(desk: Desk, job: str, manifest: Manifest) -> None:
+    """An old question is not computed, or paid for, a second time."""
+    desk.ask(start(manifest), job)
+    for round_ in range(4):
+        desk.ask(train(round_), job)
+    seen = len(desk.inner.seen)
+    assert desk.ask(train(0), job).said["reason"] == "over"
+    assert len(desk.inner.seen) == seen
+    assert "reason" not in desk.ask(train(3), job).said
+
+
+def test_counts_of_all_patients_are_told_once(desk: Desk, job: str, manifest: Manifest) -> None:
+    texts = {"config": manifest.config.model_dump_json(), "outcomes": "[]", "sites": '["north"]'}
+
+    def hazards(content: float, round_: int = 0) -> Letter:
+        return desk.ask(Message("hazards", round_, {"vocabulary": np.array([content])}, {}, texts), job)
+
+    assert "reason" not in hazards(1.0).said
+    assert "reason" not in hazards(1.0).said
+    assert hazards(2.0).said["reason"] == "too_many_questions"
+    assert hazards(2.0, 1).said["reason"] == "round_not_allowed"
+
+
+def test_a_job_is_asked_about_by_the_coordinator_that_signed_it(
+    manifest: Manifest, parties: Parties, tmp_path: Path
+) -> None:
+    trusted = [public_text(parties.coordinator), public_text(parties.stranger)]
+    approvals = Approvals(tmp_path / "both", allowed=trusted, log=AuditLog(tmp_path / "both.jsonl"))
+    desk = Desk(approvals, parties, tmp_path / "private")
+    desk.post(sign_manifest(manifest, parties.coordinator), {"type": OFFER, "site": NAME})
+    desk.approvals.approve(manifest.digest, by="the board")
+    assert desk.ask(start(manifest), manifest.digest, by="stranger").said["reason"] == "unknown_coordinator"
+    assert "reason" not in desk.ask(start(manifest), manifest.digest).said

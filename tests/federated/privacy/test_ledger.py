@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from sojourn.errors import BudgetError, DataError
+from sojourn.errors import BudgetError, ConfigError, DataError
+from sojourn.federated.config import FederatedConfig
 from sojourn.federated.privacy.accountant import Spending, epsilon_of
-from sojourn.federated.privacy.ledger import Ledger
+from sojourn.federated.privacy.budget import planned_spending, read_budget, set_budget
+from sojourn.federated.privacy.ledger import Ledger, balance_of
 
 STEP = Spending(20, 0.1, 1.0)
 
@@ -30,6 +32,35 @@ def test_a_spending_that_overdraws_is_refused_and_not_written(tmp_path: Path) ->
 def test_a_damaged_ledger_stops_the_site(tmp_path: Path) -> None:
     Ledger(tmp_path, budget=9.0, delta=1e-4).spend(STEP, purpose="one")
     (path,) = tmp_path.glob("*.jsonl")
-    path.write_text(path.read_text()[:-20])
+    path.write_text(path.read_text()[20:])
     with pytest.raises(DataError, match="damaged"):
         Ledger(tmp_path, budget=9.0, delta=1e-4)
+
+
+def test_a_line_that_a_crash_cut_short_was_no_spending(tmp_path: Path) -> None:
+    """It is on disk before anything is released, so nothing was."""
+    one = Ledger(tmp_path, budget=50.0, delta=1e-4).spend(STEP, purpose="one")
+    path = tmp_path / "privacy-ledger.jsonl"
+    with path.open("a") as file:
+        file.write(path.read_text()[:30])
+    ledger = Ledger(tmp_path, budget=50.0, delta=1e-4)
+    assert ledger.balance == one
+    two = ledger.spend(STEP, purpose="two")
+    assert Ledger(tmp_path, budget=50.0, delta=1e-4).balance == two == balance_of(tmp_path)
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_training_cannot_buy_its_way_with_a_large_delta() -> None:
+    """With delta 0.9 epsilon 8 needs hardly any noise, and would be 62 at one over the patients."""
+    large = FederatedConfig(privacy={"epsilon": 8.0, "delta": 0.9})
+    with pytest.raises(ConfigError, match="at most one over"):
+        planned_spending(large, 1000)
+    small = FederatedConfig(privacy={"epsilon": 8.0, "delta": 1e-6})
+    assert planned_spending(small, 1000).noise > planned_spending(FederatedConfig(privacy={}), 1000).noise
+
+
+def test_the_owners_budget_may_be_nothing(tmp_path: Path) -> None:
+    set_budget(tmp_path, 0.0)
+    assert read_budget(tmp_path) == 0.0
+    with pytest.raises(ConfigError, match="0, for no training"):
+        set_budget(tmp_path, -1.0)

@@ -15,7 +15,7 @@ from sojourn.federated.local import Job, LocalTrainer
 from sojourn.federated.privacy.accountant import Spending
 from sojourn.federated.privacy.budget import set_budget
 from sojourn.federated.privacy.ledger import Ledger
-from sojourn.federated.privacy.steps import PrivateSteps
+from sojourn.federated.privacy.steps import PrivateSteps, clip_to
 from sojourn.federated.survey import fit_vocabulary, survey
 from sojourn.federated.transport import InProcess
 from sojourn.training.config import PretrainConfig
@@ -71,6 +71,18 @@ def test_a_private_training_pays_for_every_round_and_stops_at_the_budget(
     assert 4.0 < balance.epsilon <= 5.0
     for site in ("north", "south", "west"):
         set_budget(tmp_path / "sites" / site, 5.0)
-    with pytest.raises(FederationError, match="at least one site must answer"):
+    with pytest.raises(FederationError, match="at least 1 sites; got 0"):
         federate(network_of(tmp_path / "sites"), tmp_path / "again", config=config)
     assert "privacy budget" in (tmp_path / "again" / "refusals.jsonl").read_text()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_counts_nothing(bad: float) -> None:
+    """Whoever sends weights that overflow for the patients with one code learns nothing: no noise hides a NaN."""
+    gradient = [torch.ones(3), torch.tensor([1.0, bad])]
+    clip_to(gradient, 1.0)
+    assert all((part == 0).all() for part in gradient)
+    long = [torch.full((2,), 3e38), torch.full((2,), 3e38)]
+    clip_to(long, 1.0)
+    norm = float(torch.cat(long).double().norm())
+    assert norm == pytest.approx(1.0, rel=1e-5)

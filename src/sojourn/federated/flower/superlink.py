@@ -42,10 +42,12 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sojourn.errors import FederationError
+from sojourn.errors import FederationError, JobRefusedError
 from sojourn.federated.flower.records import from_record, to_record
 
 _START_S = 60.0
+_MOST_BYTES = 2**31
+"""Of one answer: weights of a network of half a thousand million."""
 _REFUSED = (401, 412)  # a request of a node that is not registered, and a try to come in as one
 _QUIET_S = 10.0
 
@@ -231,8 +233,17 @@ class SuperLink:
             return Arrival(question, None)
         if any(content == b"" for content in parts.values()):
             return None
-        message: Any = inflate_object_from_contents(
-            name, {part: bytes(content or b"") for part, content in parts.items()}
-        )
+        contents = {part: bytes(content or b"") for part, content in parts.items()}
         store.delete(name)
-        return Arrival(question, from_record(message.content))
+        return Arrival(question, _envelope(name, contents))
+
+
+def _envelope(name: str, contents: dict[str, bytes]) -> bytes:
+    """What a node packed; nothing, which is refused as no envelope, where it is too large or anything else."""
+    if sum(map(len, contents.values())) > _MOST_BYTES:
+        return b""
+    try:
+        message: Any = inflate_object_from_contents(name, contents)
+        return from_record(message.content)
+    except (JobRefusedError, ValueError, TypeError, KeyError, AttributeError):
+        return b""

@@ -72,8 +72,11 @@ class FlowerTransport:
             if isinstance(found, Refusal):
                 states[site] = found.reason
                 continue
-            said = json.loads(found.content)
-            states[site] = str(said["state"]) if said.get("job") == self.job else "other_job"
+            try:
+                said = json.loads(found.content)
+                states[site] = str(said["state"]) if said["job"] == self.job else "other_job"
+            except (ValueError, KeyError, TypeError):
+                states[site] = "malformed"
         return states
 
     def wait_for_consent(self, signed: bytes, *, at_least: int, patience_s: float, every_s: float = 2.0) -> list[str]:

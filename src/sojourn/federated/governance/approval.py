@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 from sojourn.errors import ConfigError, JobRefusedError, TaskError
 from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.governance.audit import AuditLog
-from sojourn.federated.governance.manifest import Manifest, verify_manifest
+from sojourn.federated.governance.manifest import Manifest, Signed, verify_manifest
 from sojourn.federated.messages import Message
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.tasks.definitions import get_task
 
 _TEXTS = frozenset({"config", "outcomes", "sites"})
 _WITH_CONFIG = ("survey", "hazards", "start")
+ONCE = ("survey", "hazards")
+"""Counts of all patients: the difference of two such answers would tell of the few in whom they differ."""
 
 
 class Consent(NamedTuple):
@@ -79,7 +81,7 @@ class Approvals:
         JobRefusedError
             If it was not offered, or is no longer as it must be.
         """
-        manifest = self._read(digest)
+        manifest = self._read(digest).manifest
         self._decide(digest, "approved", by, manifest.name)
         return manifest
 
@@ -87,13 +89,13 @@ class Approvals:
         """Take consent back: from now on nothing of the job is answered."""
         self._decide(digest, "revoked", by, "")
 
-    def approved(self, digest: str) -> Manifest:
-        """The manifest of a job that may be answered now.
+    def approved(self, digest: str, *, asked_by: str | None = None) -> Manifest:
+        """The manifest of a job that may be answered now, to whoever has the key `asked_by`.
 
         Raises
         ------
         JobRefusedError
-            With the reason ``not_approved`` or ``revoked``, or one of `verify_manifest`.
+            With the reason ``not_approved``, ``revoked`` or ``unknown_coordinator``, or one of `verify_manifest`.
         """
         state = self.state(digest)
         if state != "approved":
@@ -102,18 +104,22 @@ class Approvals:
             raise JobRefusedError(reason, msg)
         if read_json(self._decision(digest))["digest"] != digest:
             raise JobRefusedError("not_approved", f"the consent to {digest[:12]} must name it; it names another job.")
-        return self._read(digest)
+        signed = self._read(digest)
+        if asked_by not in (None, signed.key):
+            msg = f"a question of {digest[:12]} must come from the coordinator that signed it; it comes from another."
+            raise JobRefusedError("unknown_coordinator", msg)
+        return signed.manifest
 
-    def _read(self, digest: str) -> Manifest:
+    def _read(self, digest: str) -> Signed:
         """The manifest as it lies on disk, checked anew each time."""
         path = self._manifest(digest)
         if not path.exists():
             msg = f"a job must have been offered to this site; {digest[:12]} was not. See `sojourn federate status`."
             raise JobRefusedError("not_offered", msg)
-        manifest = verify_manifest(path.read_bytes(), allowed=self.allowed).manifest
-        if manifest.digest != digest:
+        signed = verify_manifest(path.read_bytes(), allowed=self.allowed)
+        if signed.manifest.digest != digest:
             raise JobRefusedError("tampered", f"{path} must hold the job {digest[:12]}; it holds another.")
-        return manifest
+        return signed
 
     def _decide(self, digest: str, state: str, by: str, name: str) -> None:
         record: dict[str, Any] = {"digest": digest, "state": state, "by": by, "name": name}
@@ -148,8 +154,9 @@ def check_question(manifest: Manifest, message: Message, site: str) -> None:
     if message.kind not in manifest.statistics:
         msg = f"question must be one of {', '.join(manifest.statistics)}; got {message.kind!r}."
         raise JobRefusedError("kind_not_allowed", msg)
-    if not 0 <= message.round < manifest.config.rounds:
-        msg = f"round must be below the {manifest.config.rounds} that were agreed to; got {message.round}."
+    most = 1 if message.kind in _WITH_CONFIG else manifest.config.rounds
+    if not 0 <= message.round < most:
+        msg = f"round of a {message.kind} must be below {most}, as was agreed to; got {message.round}."
         raise JobRefusedError("round_not_allowed", msg)
     if message.numbers or message.texts.keys() - (_TEXTS | ({"task"} if message.kind == "validate" else set())):
         raise JobRefusedError("malformed", "question must hold nothing but tensors, config, outcomes and sites.")

@@ -9,13 +9,13 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from sojourn.files import atomic_file
+from sojourn.files import atomic_file, cut_torn
 
 _FIRST = "0" * 64
 _FIELDS = frozenset(
@@ -63,15 +63,21 @@ class AuditLog:
         assert not unknown, f"the log has no place for {sorted(unknown)}"
         said = {name: value[:_MAX_LENGTH] if isinstance(value, str) else value for name, value in told.items()}
         with self._locked() as file:
-            number, before = self._last(file.read())
-            line = {"number": number + 1, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
-            text = json.dumps(line | said | {"before": before}, allow_nan=False).encode()
-            file.write(text + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            head = _hash(text)
-            with atomic_file(self._head) as part:
-                part.write_text(json.dumps({"number": number + 1, "head": head}))
+            if cut_torn(self.path):  # a line that a crash cut short; the next one must not be glued to it
+                self._write(file, "recovered", {})
+            return self._write(file, event, said)
+
+    def _write(self, file: BinaryIO, event: str, said: Mapping[str, str | float]) -> str:
+        file.seek(0)
+        number, before = self._last(file.read())
+        line = {"number": number + 1, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
+        text = json.dumps({**line, **said, "before": before}, allow_nan=False).encode()
+        file.write(text + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        head = _hash(text)
+        with atomic_file(self._head) as part:
+            part.write_text(json.dumps({"number": number + 1, "head": head}))
         return head
 
     @property
@@ -110,12 +116,11 @@ class AuditLog:
         return AuditReport(len(texts), before, tuple(problems))
 
     @contextmanager
-    def _locked(self) -> Iterator[Any]:
+    def _locked(self) -> Iterator[BinaryIO]:
         """The file, for one writer at a time: a node and a command may both have something to add."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
             yield file
 
     @staticmethod

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from sojourn.errors import BudgetError, JobRefusedError, SojournError, UpdateRefusedError
-from sojourn.federated.governance.approval import Approvals, check_question
+from sojourn.federated.governance.approval import ONCE, Approvals, check_question
 from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
 from sojourn.federated.governance.manifest import Manifest
 from sojourn.federated.messages import Message, pack, unpack
 from sojourn.federated.transport import Answering
 from sojourn.files import atomic_file, read_json, write_json
+from sojourn.progress import console
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -60,7 +62,10 @@ class GovernedSite:
         except BudgetError:
             # Only the reason leaves: how much of its budget a site has spent, and on whom, is its own business.
             return self._refused(question, "budget", "the site's privacy budget does not allow it.")
-        except SojournError as error:
+        except Exception as error:  # noqa: BLE001  (whatever a question makes of the code here, the node goes on)
+            if not isinstance(error, SojournError):
+                place = extract_tb(error.__traceback__)[-1]  # not its text, which may hold a value
+                console.print(f"a question led to {type(error).__name__} in {place.filename}, line {place.lineno}")
             return self._refused(question, "site_error", type(error).__name__)
         return seal(content, {"site": self.name, "question": question, "head": self.log.head}, self._key)
 
@@ -71,15 +76,17 @@ class GovernedSite:
 
     def _answered(self, letter: Letter, question: str) -> bytes:
         job = letter.said.get("job", "")
-        manifest = self.approvals.approved(job)
+        manifest = self.approvals.approved(job, asked_by=letter.key)
         message = unpack(letter.content)
         check_question(manifest, message, self.name)
         asked = digest(letter.content)
-        known = self._outbox(message, asked)
+        known = self._outbox(message, asked, job)
         if known.exists() and message.kind != "start":  # a start is made again: another job may have come between
             content = known.read_bytes()
             self._note("answered_again", job, message, question, content)
             return content
+        if message.kind in _ROUNDS and message.round < self._last_answered(message.kind, job):
+            raise JobRefusedError("over", "the round must not be over; later ones have been answered.")
         self._count(manifest, message, asked)
         if message.kind in _ROUNDS and self._active() != job:
             raise JobRefusedError("not_started", "the job must be started here before its rounds; it was not.")
@@ -102,8 +109,13 @@ class GovernedSite:
 
     # -- answers that were given -------------------------------------------------------------------------------------
 
-    def _outbox(self, message: Message, asked: str) -> Path:
-        return self.folder / "outbox" / f"{message.kind}-{message.round}-{asked[:32]}.safetensors"
+    def _outbox(self, message: Message, asked: str, job: str) -> Path:
+        return self.folder / "outbox" / job[:16] / f"{message.kind}-{message.round}-{asked[:32]}.safetensors"
+
+    def _last_answered(self, kind: str, job: str) -> int:
+        """Last round of a kind of question that was answered."""
+        answers = (self.folder / "outbox" / job[:16]).glob(f"{kind}-*.safetensors")
+        return max((int(path.name.split("-")[1]) for path in answers), default=0)
 
     def _keep(self, place: Path, message: Message, content: bytes) -> None:
         """Keep the answer, and forget those of its kind from rounds that are over."""
@@ -120,10 +132,9 @@ class GovernedSite:
         before = counts.setdefault(manifest.digest, {}).setdefault(f"{message.kind}/{message.round}", [])
         if asked in before:
             return
-        if len(before) >= manifest.max_questions:
-            msg = (
-                f"at most {manifest.max_questions} different questions of a kind and round are answered; got one more."
-            )
+        most = 1 if message.kind in ONCE else manifest.max_questions
+        if len(before) >= most:
+            msg = f"at most {most} different questions of this kind and round are answered; got one more."
             raise JobRefusedError("too_many_questions", msg)
         before.append(asked)
         write_json(path, counts)

@@ -18,13 +18,33 @@ def private_steps(config: FederatedConfig, num_patients: int) -> int:
     return max(1, min(config.local_steps, math.ceil(config.max_local_epochs * per_epoch)))
 
 
+def delta_at(config: FederatedConfig, num_patients: int) -> float:
+    """Probability with which epsilon may be exceeded in a training: at most one over the patients of the site.
+
+    Raises
+    ------
+    ConfigError
+        If the training asks for more: with a delta of 0.9, epsilon promises nothing.
+    """
+    assert config.privacy is not None, "it is asked for"
+    most = 1 / num_patients
+    delta = most if config.privacy.delta is None else config.privacy.delta
+    if delta > most:
+        msg = (
+            f"privacy.delta must be at most one over the training patients of a site, {most:.1e} here; got {delta:g}. "
+            "Leave it out, and each site takes its own."
+        )
+        raise ConfigError(msg)
+    return delta
+
+
 def planned_spending(config: FederatedConfig, num_patients: int) -> Spending:
     """All steps of the training at a site, with the least noise that keeps them within its epsilon.
 
     Raises
     ------
     ConfigError
-        If a step would draw more patients than the site has.
+        If a step would draw more patients than the site has, or delta is too large.
     """
     privacy = config.privacy
     assert privacy is not None, "it is asked for"
@@ -36,12 +56,21 @@ def planned_spending(config: FederatedConfig, num_patients: int) -> Spending:
         raise ConfigError(msg)
     steps = config.rounds * private_steps(config, num_patients)
     sampling = privacy.patients_per_step / num_patients
-    delta = privacy.delta or 1 / num_patients
+    delta = delta_at(config, num_patients)
     return Spending(steps, sampling, noise_for(privacy.epsilon, delta, steps=steps, sampling=sampling))
 
 
 def set_budget(folder: Path, epsilon: float) -> None:
-    """Set what all trainings together may cost a patient of this site: the owner's decision, kept beside the ledger."""
+    """Set what all trainings together may cost a patient of this site: the owner's decision, kept beside the ledger.
+
+    Raises
+    ------
+    ConfigError
+        If it is negative.
+    """
+    if not epsilon >= 0:
+        msg = f"epsilon must be 0, for no training at all, or more; got {epsilon:g}."
+        raise ConfigError(msg)
     write_json(folder / _NAME, {"epsilon": epsilon})
 
 

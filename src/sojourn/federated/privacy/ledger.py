@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sojourn.errors import BudgetError, DataError
 from sojourn.federated.privacy.accountant import Spending, epsilon_of
+from sojourn.files import cut_torn
 
 _NAME = "privacy-ledger.jsonl"
 
@@ -28,7 +29,7 @@ class Ledger:
     ----------
     folder : the site's private folder; None keeps the ledger in memory, for research.
     budget : epsilon that all trainings together may cost a patient.
-    delta : probability with which it may be exceeded.
+    delta : probability with which it may be exceeded: the site's own, whatever a training asks for.
 
     Raises
     ------
@@ -62,8 +63,10 @@ class Ledger:
             )
             raise BudgetError(msg)
         if self.path is not None:
-            line = spending._asdict() | {"purpose": purpose, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+            told = {"purpose": purpose, "delta": self.delta, "budget": self.budget}
+            line = spending._asdict() | told | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            cut_torn(self.path)  # what was not written whole was not released either
             with self.path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
                 file.flush()
@@ -72,12 +75,28 @@ class Ledger:
         return Balance(epsilon, self.delta, self.budget)
 
 
+def balance_of(folder: Path) -> Balance | None:
+    """What a site has spent, at the delta and budget of its last spending; None before the first."""
+    path = folder / _NAME
+    if not path.exists() or not _read(path):
+        return None
+    last = json.loads(_whole_lines(path)[-1])
+    if not {"budget", "delta"} <= last.keys():
+        return None
+    return Ledger(folder, budget=float(last["budget"]), delta=float(last["delta"])).balance
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """All lines but a last one that a crash cut short: nothing was released before its line was on disk."""
+    return path.read_text().rpartition("\n")[0].splitlines()
+
+
 def _read(path: Path) -> list[Spending]:
     if not path.exists():
         return []
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [json.loads(line) for line in _whole_lines(path)]
         return [Spending(int(x["steps"]), float(x["sampling"]), float(x["noise"])) for x in lines]
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} must hold the site's spendings, one per line; it is damaged. Restore it from the audit log."
+        msg = f"{path} must hold the site's spendings, one per line; it is damaged. Restore it from a backup."
         raise DataError(msg) from error

@@ -1,5 +1,7 @@
 """The last look at an update before it leaves a site that trains without noise."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -7,47 +9,113 @@ from sojourn.federated.messages import Tensors
 from sojourn.training.records import Ints, RecordReader
 
 _CHUNK = 256
+CODE_TABLES = (
+    "events.code.weight",
+    "events.gate.weight",
+    "code_head.bias",
+    "code_head.site_bias.weight",
+    "code_head.recency.own",
+    "code_head.panel.own",
+)
+"""Weights with a row per code; some have one more, for END."""
 
 
 def codes_told(reader: RecordReader, rows: Ints, *, min_cell: int) -> npt.NDArray[np.bool_]:
-    """Which codes at least `min_cell` of some patients have, shape (V,): outcomes and static facts too.
-
-    An `//unknown` stands for all codes below its level: it is told where any of them is.
-    """
+    """Which codes at least `min_cell` of some patients have, shape (V,): outcomes and static facts too."""
     patients = np.zeros(reader.num_codes, dtype=np.int64)
     for begin in range(0, len(rows), _CHUNK):
         records = reader.read(rows[begin : begin + _CHUNK])
         tables = (records.all_events, records.static)
         pairs = np.concatenate([table.subject * reader.num_codes + table.code for table in tables])
         patients += np.bincount(np.unique(pairs) % reader.num_codes, minlength=reader.num_codes)
-    is_told = patients >= min_cell
-    is_told[reader.vocabulary.table["unknown"].to_numpy()[is_told]] = True
+    is_told: npt.NDArray[np.bool_] = patients >= min_cell
     return is_told
 
 
+def hide_few(
+    events: npt.NDArray[np.float64],
+    exposure: npt.NDArray[np.float64],
+    is_told: npt.NDArray[np.bool_],
+    *,
+    min_cell: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Occurrences and exposure from which no count of few can be had.
+
+    Hours of exposure end with the event, so they tell of events too: every code gets those of a code that nobody had,
+    and as many occurrences as keep its rate. Bins are joined with the next ones until `min_cell` moments with an event
+    lie in them, and have one rate; codes that are not told have none.
+
+    Parameters
+    ----------
+    events, exposure : (V, J) as `count_hazards` gives them.
+    is_told : (V,) codes that enough patients have.
+
+    Examples
+    --------
+    >>> events, hours = np.array([[6.0, 1.0, 2.0], [1.0, 0.0, 0.0]]), np.array([[10.0, 8.0, 7.0], [12.0, 12.0, 12.0]])
+    >>> told, followed = hide_few(events, hours, np.array([True, False]), min_cell=3)
+    >>> (told[0] / followed[0]).tolist(), told[1].tolist(), followed[1].tolist()
+    ([0.6, 0.2, 0.2], [0.0, 0.0, 0.0], [12.0, 12.0, 12.0])
+    """
+    followed = exposure.max(0)
+    told = np.zeros_like(events)
+    for code in np.flatnonzero(is_told):
+        group = _joined(events[code], min_cell)
+        many, hours = (np.bincount(group, weights=x)[group] for x in (events[code], exposure[code]))
+        # What is left of the last group may be too few even so.
+        rate = np.where(many >= min_cell, many / np.maximum(hours, 1e-9), 0.0)
+        told[code] = rate * followed
+    return told, np.broadcast_to(followed, events.shape).copy()
+
+
+def _joined(events: npt.NDArray[np.float64], min_cell: int) -> npt.NDArray[np.int64]:
+    """Group of each bin, in order: one ends where it holds `min_cell`; what is left at the end joins the last."""
+    group, number, so_far = np.zeros(len(events), np.int64), 0, 0.0
+    for place, count in enumerate(events):
+        group[place] = number
+        so_far += count
+        if so_far >= min_cell:
+            number, so_far = number + 1, 0.0
+    if so_far < min_cell and number:
+        group[group == number] = number - 1
+    return group
+
+
+def rows_told(is_told: npt.NDArray[np.bool_], reader: RecordReader, identity_dropout: float) -> npt.NDArray[np.bool_]:
+    """Which rows of the tables of codes may leave, shape (V,).
+
+    Where identities are dropped in training, an `//unknown` stands for all codes below its level, and its row moves by
+    the patients of all of them: it is told where any of them is.
+    """
+    kept = is_told.copy()
+    if identity_dropout > 0:
+        kept[reader.vocabulary.table["unknown"].to_numpy()[is_told]] = True
+    return kept
+
+
 def withhold_rare(delta: Tensors, is_told: npt.NDArray[np.bool_]) -> Tensors:
-    """Set the changes of all rows of rare codes to zero.
+    """Set the changes of the rows of rare codes to zero in the tables of codes.
 
     A row of a code's embedding moves only where the code occurs (and, at the output, where it could have): the row of a
     code that one patient has would tell of that patient.
 
     Parameters
     ----------
-    delta : changes of the weights. Those with a row per code, with or without one more for END, are changed.
-    is_told : (V,) codes that enough patients have.
+    delta : changes of weights, or other sums of gradients, by the names of the weights.
+    is_told : (V,) rows that may leave; that of END may.
 
     Examples
     --------
-    >>> change = {"bias": np.ones(4), "other": np.ones(2)}
+    >>> change = {"code_head.bias": np.ones(4), "start": np.ones(3)}
     >>> kept = withhold_rare(change, np.array([True, False, True]))
-    >>> kept["bias"].tolist(), kept["other"].tolist()
-    ([1.0, 0.0, 1.0, 1.0], [1.0, 1.0])
+    >>> kept["code_head.bias"].tolist(), kept["start"].tolist()
+    ([1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0])
     """
-    count = len(is_told)
-    keep = {count: is_told, count + 1: np.append(is_told, True)}
-    return {
-        name: tensor * keep[len(tensor)].reshape(-1, *[1] * (tensor.ndim - 1)).astype(tensor.dtype)
-        if tensor.ndim and len(tensor) in keep
-        else tensor
-        for name, tensor in delta.items()
-    }
+    with_end = np.append(is_told, True)
+
+    def kept(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        out = table.copy()
+        out[~with_end[: len(table)]] = 0
+        return out
+
+    return {name: kept(tensor) if name in CODE_TABLES else tensor for name, tensor in delta.items()}

@@ -10,6 +10,7 @@ References
 Abadi et al. 2016, arXiv 1607.00133; McMahan et al. 2018, arXiv 1710.06963 (clipping whole users).
 """
 
+import math
 import secrets
 from collections.abc import Iterator
 
@@ -102,14 +103,20 @@ class PrivateSteps:
 def clip_to(gradient: list[Tensor], limit: float) -> float:
     """Shorten a gradient in place to at most `limit`; returns the norm that it had.
 
+    One that is not finite becomes zero: weights could be sent that overflow for the patients with one code only, and no
+    noise hides a NaN.
+
     Examples
     --------
     >>> parts = [torch.tensor([3.0]), torch.tensor([4.0])]
     >>> clip_to(parts, 1.0), [round(float(part), 2) for part in parts]
     (5.0, [0.6, 0.8])
     """
-    norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradient])))
-    if norm > limit:
+    norm = math.hypot(*(float(torch.linalg.vector_norm(part, dtype=torch.float64)) for part in gradient))
+    if not math.isfinite(norm):
+        for part in gradient:
+            part.zero_()
+    elif norm > limit:
         for part in gradient:
             part.mul_(limit / norm)
     return norm
