@@ -88,3 +88,12 @@ def test_draws_outside_limits_follow_the_conditional_distribution() -> None:
     assert stats.kstest(x, np.vectorize(cdf)).pvalue > 0.01
     whole = rows.draw_outside(uniform, torch.full((4000,), torch.inf), torch.full((4000,), torch.inf))
     torch.testing.assert_close(whole, rows.draw(uniform), atol=1e-5, rtol=1e-4)
+
+
+def test_draws_far_in_the_tail_are_those_of_the_tail() -> None:
+    """After 48 h without a record, of a density that expects one after an hour: the rest is exponential."""
+    num, lower = 4000, np.log(48.0)
+    m = LogisticMixture(torch.zeros(num, 1), torch.zeros(num, 1), torch.full((num, 1), 0.2))
+    drawn = m.sample(torch.Generator().manual_seed(0), torch.full((num,), float(lower))).numpy()
+    assert (drawn > lower).mean() > 0.99
+    assert np.median(drawn) - lower == pytest.approx(0.2 * np.log(2), rel=0.08)

@@ -1,9 +1,12 @@
 """Gaps on the source's ticks: a proper distribution at every resolution, and hourly charting costs nothing extra."""
 
+import math
+
 import pytest
 import torch
 
 from sojourn.model import ModelConfig
+from sojourn.model.logistic import LogisticMixture
 from sojourn.model.policy import ROUND_MINUTES, GapHead, gap_log_mass, gap_log_survival
 
 
@@ -79,3 +82,17 @@ def test_round_gaps_are_learnt_at_once_whatever_the_clock_says() -> None:
         losses[is_used] = loss.item()
     assert losses[True] < 0.95  # the entropy is 0.898
     assert losses[False] > losses[True]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mean_s", [3 * 86400.0, 90 * 86400.0])
+def test_long_gaps_at_fine_ticks_have_no_more_than_their_mass(mean_s: float) -> None:
+    """Seconds of a month are closer to each other, as logarithms, than what float32 tells apart."""
+    middle = torch.tensor([math.log(mean_s)])
+    density = LogisticMixture(torch.zeros(1, 1), middle[:, None], torch.full((1, 1), 0.004))
+    gaps = torch.arange(int(0.9 * mean_s), int(1.1 * mean_s), dtype=torch.float64)
+    total = 0.0
+    for part in gaps.split(500_000):
+        rows = LogisticMixture(*(x.expand(len(part), 1) for x in density))
+        total += float(gap_log_mass(rows, part.float(), torch.ones(len(part))).exp().double().sum())
+    assert total == pytest.approx(1.0, abs=1e-2)

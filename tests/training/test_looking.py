@@ -4,15 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sojourn.events.store import EventStore
 from sojourn.files import read_json
+from sojourn.model.summary import CodeStatistics
 from sojourn.tasks.outcomes import outcomes
 from sojourn.training.folder import LOOKING
 from sojourn.training.looking import Watched, looking, watched
 from sojourn.training.looking import _crossed as crossed
+from sojourn.training.looking import _Hazards as Hazards
+from sojourn.training.looking import _terms as terms
 from sojourn.training.run import Run
 from sojourn.training.statistics import code_statistics
+from sojourn.training.targets import FirstTargets
 
 HIGH_LACTATE = "OUTCOME//lactate_gt_4"
 
@@ -66,3 +71,38 @@ def test_who_had_it_within_a_day_is_not_at_risk(toy_run: Path, toy_store: Path, 
         recent = past.value[(past.code == code) & (past.seconds > seconds[i] - 86400)]
         wanted = {"above": recent > limit, "at_least": recent >= limit, "below": recent < limit}[field].any()
         assert found[i] == wanted
+
+
+def test_measuring_at_random_gives_a_ratio_of_one_however_short_the_records() -> None:
+    """Codes come at a known rate, records end on the way: who was not seen to be measured counts as well."""
+    rng, num, per_hour = np.random.default_rng(0), 20_000, 0.05
+    watched_h, first = rng.uniform(0, 30, num), rng.exponential(1 / per_hour, num)
+    is_event = first <= watched_h
+    hours = np.where(is_event, first, watched_h)
+    two = lambda x: torch.from_numpy(np.stack([x, x], 1))  # noqa: E731
+    nothing = CodeStatistics(
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(0, 7),
+        torch.zeros(0, 2),
+        torch.zeros(0),
+    )
+    blank = torch.zeros(num)
+    targets = FirstTargets(
+        position=torch.arange(num),
+        gap=blank,
+        time=blank,
+        clock=blank,
+        age=blank,
+        past=nothing,
+        code=torch.arange(2),
+        hours=two(hours),
+        is_event=two(is_event),
+        watched=torch.from_numpy(watched_h),
+        weight=torch.ones(num, 1),
+    )
+    within = np.minimum(watched_h, 24.0)
+    ones = np.ones((num, 2))
+    hazards = Hazards(day=0.3 * ones, watched=per_hour * within[:, None] * ones)
+    observed, expected = terms(Watched(0, (1,), outcomes()["lactate_gt_4"]), hazards, within, targets, {0: 0, 1: 1})  # type: ignore[arg-type]
+    assert observed.sum() / expected.sum() == pytest.approx(1.0, abs=0.03)

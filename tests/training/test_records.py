@@ -1,11 +1,19 @@
 """Records: what the history shows, what came before, and what is hidden from it."""
 
+from datetime import timedelta
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.toy_process import HEART_RATE, START, build_toy_store
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.training.records import EventTable, RecordReader, Records, TimeIndex, age_years
+from sojourn.training.run import code_table
 
 HOUR = 3600
 NAN = np.nan
@@ -93,15 +101,21 @@ def test_forgetting_codes_makes_them_the_unknown_of_a_level_above(toy_reader: Re
     whole = toy_reader.read(rows)
     forgotten = toy_reader.read(rows, rng=np.random.default_rng(2), unknown_share=1.0)
     is_target = toy_reader.vocabulary.table["target_only"].to_numpy()
-    after = names(toy_reader, forgotten.all_events.code)
-    for before, code, now in zip(names(toy_reader, whole.all_events.code), whole.all_events.code, after, strict=True):
-        assert now == before if is_target[code] else now.endswith("//unknown")
-        assert is_target[code] or before.startswith(now.removesuffix("unknown")) or now == "//unknown"
+    count = len(whole.all_events.code)
+    # What is asked about comes under its own name, and behind it under the name that the history gives it.
+    np.testing.assert_array_equal(forgotten.all_events.code[:count], whole.all_events.code)
+    after = names(toy_reader, forgotten.all_events.code[count:])
+    before = names(toy_reader, whole.all_events.code[~is_target[whole.all_events.code]])
+    for name, now in zip(before, after, strict=True):
+        assert now.endswith("//unknown")
+        assert name.startswith(now.removesuffix("unknown")) or now == "//unknown"
+    assert all(name.endswith("//unknown") for name in names(toy_reader, forgotten.events.code))
     some = toy_reader.read(rows, rng=np.random.default_rng(2), unknown_share=0.3)
-    pairs = set(zip(whole.all_events.subject, whole.all_events.code, some.all_events.code, strict=True))
-    assert len(pairs) == len({(s, c) for s, c, _ in pairs})  # a code of a subject is forgotten always or never
-    share = np.mean([now != before for _, before, now in pairs if not is_target[before]])
-    assert 0.2 < share < 0.4
+    hidden = {(s, c) for s, c in zip(whole.events.subject, whole.events.code, strict=True)}
+    kept = {(s, c) for s, c in zip(some.events.subject, some.events.code, strict=True)} & hidden
+    assert 0.6 < len(kept) / len(hidden) < 0.8
+    shown = [(s, c) in kept for s, c in zip(whole.events.subject, whole.events.code, strict=True)]
+    assert sum(shown) == sum((s, c) in kept for s, c in zip(some.events.subject, some.events.code, strict=True))
     np.testing.assert_array_equal(toy_reader.read(rows).events.code, whole.events.code)
 
 
@@ -126,3 +140,27 @@ def test_time_index_equals_a_search_by_definition(
     query = tuple(np.array([x]) for x in asked)
     assert index.last_before(*query)[0] == (max(earlier)[1] if earlier else -1)
     assert index.first_after(*query)[0] == (min(later)[1] if later else -1)
+
+
+def test_what_training_knew_as_a_fact_can_come_at_a_time_elsewhere(tmp_path: Path) -> None:
+    """A static code has no probability in a history; the unknown code of its level has."""
+    there = [
+        (1, None, "WEIGHT//kg", 70.0, "north"),
+        (1, START, HEART_RATE, 80.0, "north"),
+        (1, START + timedelta(hours=1), HEART_RATE, 80.0, "north"),
+    ]
+    here = [
+        (1, START, "WEIGHT//kg", 71.0, "south"),
+        (1, START, "WEIGHT//lb", 156.0, "south"),
+        (1, START + timedelta(hours=1), HEART_RATE, 80.0, "south"),
+    ]
+    trained = EventStore.open(build_toy_store(tmp_path / "there", num_subjects=1, rows=there))
+    vocabulary = ModelVocabulary.fit(trained, trained.rows(), min_count=1)
+    reader = RecordReader(
+        EventStore.open(build_toy_store(tmp_path / "here", num_subjects=1, rows=here)), vocabulary, []
+    )
+    shown = reader.read(np.array([0])).events.code
+    can_emit = code_table(vocabulary, torch.zeros(len(vocabulary), 19)).can_emit
+    assert vocabulary.table["is_static"][vocabulary.index["WEIGHT//kg"]]
+    assert can_emit[shown].all()
+    assert names(reader, shown) == ["WEIGHT//unknown", "WEIGHT//unknown", "CONCEPT//heart_rate"]

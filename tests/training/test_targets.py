@@ -1,11 +1,16 @@
 """What the query heads are taught: worked times with their censoring, and searches by definition."""
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.toy_process import HEART_RATE, START, build_toy_store
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.training.batches import pack, positions, whole_records
 from sojourn.training.records import RecordReader, Records
 from sojourn.training.targets import FirstTargets, bootstrap_weights, first_targets, value_targets
@@ -126,9 +131,45 @@ def test_half_of_the_questions_wait_for_less_than_the_next_instant(worked: Recor
     records = worked.read(worked.store.find(np.array([1, 2])))
     targets = [ask(worked, records, ASKED, seed) for seed in range(300)]
     gap = np.stack([t.gap.numpy() for t in targets]) / HOUR  # instants at 0, 1, 3, 5 h and at 0, 2 h
-    assert (gap[:, 3] == 0).all()  # after a discharge nobody is asked about later
-    assert gap.max(0) == pytest.approx([0, 1, 1, 0, 1, 5])  # whole hours: both sites chart by the hour
-    assert (gap[:, 5] == 0).mean() == pytest.approx(0.5 + 0.5 / 6, abs=0.1)
+    assert ((gap == 0).sum(1) == 3).all()
+    place = np.stack([t.position.numpy() for t in targets])
+    windows = whole_records(records, 1000)
+    flat = positions(windows, pack(windows)).flat[positions(windows, pack(windows)).instant >= 0]
+    longest = [gap[place == p].max() for p in flat]
+    # Whole hours: both sites chart by the hour. After a discharge nobody is asked about later.
+    assert longest == pytest.approx([0, 1, 1, 0, 1, 5])
+
+
+@pytest.fixture(scope="module")
+def renewals(tmp_path_factory: pytest.TempPathFactory) -> RecordReader:
+    """One patient whose heart rate is charted after 4 or after 24 hours, as a coin says."""
+    gaps = np.random.default_rng(0).choice([4, 24], 8000)
+    hours = np.cumsum([0, *gaps.tolist()])
+    rows = [(1, START + timedelta(hours=int(hour)), HEART_RATE, 80.0, "north") for hour in hours]
+    store = EventStore.open(build_toy_store(tmp_path_factory.mktemp("renewals"), num_subjects=1, rows=rows))
+    return RecordReader(store, ModelVocabulary.fit(store, store.rows(), min_count=1), [])
+
+
+def test_who_is_asked_after_a_wait_has_the_gaps_of_all_who_waited_so_long(renewals: RecordReader) -> None:
+    records = renewals.read(np.array([0]))
+    windows = whole_records(records, 10_000)
+    code = np.array([renewals.vocabulary.index["CONCEPT//heart_rate"]])
+    targets = first_targets(
+        records,
+        windows,
+        pack(windows),
+        code,
+        is_target_C=np.zeros(1, bool),
+        rng=np.random.default_rng(1),
+        num_heads=1,
+        max_queries=10_000,
+    )
+    wait, left = targets.gap.numpy() / HOUR, targets.hours[:, 0].numpy()
+    for low, high in ((0, 0), (1, 3)):
+        is_mine = (wait >= low) & (wait <= high)
+        assert is_mine.sum() > 1500
+        assert (wait + left)[is_mine].mean() == pytest.approx(14, abs=0.8)  # either gap, half of the time
+    assert ((wait + left)[wait > 3] == 24).all()
 
 
 def test_bootstrap_weights_are_poisson_and_belong_to_the_subject() -> None:

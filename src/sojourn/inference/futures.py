@@ -111,7 +111,8 @@ def simulated_risk(
 
     By the estimator "conditional" futures are drawn given that the outcome does not happen, and the chances that were
     taken out on the way make up the risk (`inference/rules.py`); its interval is a Student interval.
-    "count" takes the share of futures that have the outcome, with a Wilson interval. Both are unbiased for what the
+    A task without a horizon is asked over 30 days. "count" takes the share of futures that have the outcome, with a
+    Wilson interval. Both are unbiased for what the
     network says; the first varies less. An outcome that no single decision brings about (the start of a treatment
     after none, a rise over the first value) is always counted.
 
@@ -124,7 +125,7 @@ def simulated_risk(
     if not codes:
         msg = f"task must name outcome codes to be counted in futures; {task['name']} has none. Use a built-in task."
         raise TaskError(msg)
-    horizon = task.get("horizon_hours") or _EVER_HOURS
+    horizon = _EVER_HOURS if task.get("horizon_hours") is None else float(task["horizon_hours"])
     known = outcomes_of(task)
     _check_drawn(codes, reader.vocabulary, known)
     rule = rule_of(codes, reader.vocabulary.table["code"].to_list(), network.events, known)

@@ -20,6 +20,7 @@ from sojourn.training.batches import collate, pack
 from sojourn.training.plan import cut, epoch_steps
 from sojourn.training.records import Ints, RecordReader
 from sojourn.training.run import Run
+from sojourn.training.selection import evenly
 
 _MAX_FITTED = 2000
 _NUM_BOOTSTRAP = 1000
@@ -68,7 +69,8 @@ def likelihood(
         msg = f"split must have subjects that were not trained on; {split} has none in {store}. Choose another split."
         raise ConfigError(msg)
     reader = trained.reader(opened)
-    fitted = opened.rows(split="train", exclude_sites=trained.config.held_out_sites or None)[:_MAX_FITTED]
+    fitted = opened.rows(split="train", exclude_sites=trained.config.held_out_sites or None)
+    fitted = evenly(fitted, _MAX_FITTED)
     network = trained.network()
     simple = SimpleModel(network.events)
     for _, batch in _batches(trained, reader, fitted, "fitting the baseline"):

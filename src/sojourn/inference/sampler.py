@@ -113,10 +113,11 @@ class FutureSampler:
         memory = rollout.memory
         density = self.network.gap_head(memory.h, memory.z_site, memory.clock(memory.time))
         at_least = torch.log(after(memory.wait, memory.tick))
+        fewest = torch.floor(memory.wait / memory.tick) + 1
         memory.wait.zero_()
         uniform = rollout.streams.draw(torch.arange(len(memory.time), device=memory.time.device), 2)
         gap = torch.exp(density.draw(uniform, at_least))
-        ticks = (gap / memory.tick).round().clamp_min(1.0)
+        ticks = torch.maximum((gap / memory.tick).round(), fewest)  # halves are rounded to even numbers
         # A record begins with its first instant: there is no gap before it, in training neither.
         ticks = torch.where(memory.order > 0, ticks, 0.0)
         return memory.time + ticks.double() * memory.tick.double()

@@ -105,6 +105,8 @@ def summarise(
     chosen = np.argsort(-counts, kind="stable")[:_MAX_CODES]
     chosen = chosen[counts[chosen] > 0]
 
+    is_terminal = table["terminal"].to_numpy()
+
     def name(c: int) -> dict[str, Any]:
         return {"code": table["code"][c], "description": table["description"][c], "unit": table["unit"][c]}
 
@@ -117,21 +119,26 @@ def summarise(
         "horizon_hours": horizon_hours,
         "num_samples": num_samples,
         "observed": observed,
-        "futures": [name(c) | _fan(drawn, c, horizon_hours) for c in chosen.tolist()],
+        "futures": [name(c) | _fan(drawn, c, horizon_hours, is_terminal) for c in chosen.tolist()],
         "risks": _risks(run, reader, network, drawn, at, horizon_hours, num_samples),
     }
 
 
-def _fan(drawn: Drawn, code: int, horizon_hours: float) -> dict[str, Any]:
+def _fan(drawn: Drawn, code: int, horizon_hours: float, is_terminal: np.ndarray) -> dict[str, Any]:
     """Quantiles over the futures of a code's last value, in steps over the horizon; ended futures drop out."""
     events = drawn.events
-    mine = (events.code == code) & ~np.isnan(events.value)
     step = horizon_hours / (_NUM_GRID - 1)
-    index = np.ceil((events.seconds[mine] - drawn.now_s) / 3600 / step).astype(int)
-    values = events.value[mine]
+    index = np.ceil((events.seconds - drawn.now_s) / 3600 / step).astype(int).clip(1)
+    _, sample = np.unique(events.sample, return_inverse=True)
+    last = np.full((_NUM_GRID, sample.max(initial=-1) + 1), np.nan)
+    mine = (events.code == code) & ~np.isnan(events.value) & (index < _NUM_GRID)
+    last[index[mine], sample[mine]] = events.value[mine]  # in the order of time: of several the last one stays
+    end = np.full(last.shape[1], _NUM_GRID)
+    np.minimum.at(end, sample[is_terminal[events.code]], index[is_terminal[events.code]])
     rows = []
     for k in range(1, _NUM_GRID):
-        inside = values[index == k]
+        last[k] = np.where(np.isnan(last[k]), last[k - 1], last[k])
+        inside = last[k, ~np.isnan(last[k]) & (k <= end)]
         if len(inside) >= 10:  # fewer give no quantile worth drawing
             rows.append((k * step, *(float(np.quantile(inside, q)) for q in _QUANTILES.values())))
     columns = list(zip(*rows, strict=True)) if rows else [()] * (1 + len(_QUANTILES))

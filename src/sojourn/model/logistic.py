@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SMALLEST_WIDTH = 1e-6
+"""What float32 tells of the difference of two numbers near one."""
+_LEAST = 1e-7
 
 
 class LogisticMixture(NamedTuple):
@@ -28,11 +30,14 @@ class LogisticMixture(NamedTuple):
     scale: Tensor
     """(N, M) float32 > 0."""
 
-    def log_mass(self, lower_N: Tensor, upper_N: Tensor) -> Tensor:
-        """Log-probability of (lower, upper], shape (N,); `lower` must be below `upper`."""
+    def log_mass(self, lower_N: Tensor, upper_N: Tensor, width_N: Tensor | None = None) -> Tensor:
+        """Log-probability of (lower, upper], shape (N,); `lower` must be below `upper`.
+
+        Narrow intervals need `width`, which is upper - lower without the rounding of both.
+        """
         a = (lower_N[:, None] - self.mean) / self.scale
         b = (upper_N[:, None] - self.mean) / self.scale
-        width = (b - a).clamp_min(_SMALLEST_WIDTH)
+        width = (b - a).clamp_min(_SMALLEST_WIDTH) if width_N is None else width_N[:, None] / self.scale
         log_mass = F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(-width))
         return torch.logsumexp(self.log_weight + log_mass, dim=-1)
 
@@ -50,15 +55,14 @@ class LogisticMixture(NamedTuple):
 
     def draw(self, uniform_N2: Tensor, lower_N: Tensor | None = None) -> Tensor:
         """`sample` from given uniform numbers in [0, 1): the first chooses the component, the second the place."""
-        log_weight, below_NM = self.log_weight, torch.zeros_like(self.mean)
+        log_above_NM = torch.zeros_like(self.mean)
         if lower_N is not None:
-            standard = (lower_N[:, None] - self.mean) / self.scale
-            log_weight = log_weight + F.logsigmoid(-standard)
-            below_NM = torch.sigmoid(standard)
-        component = _choose(torch.softmax(log_weight, -1), uniform_N2[:, :1])
-        below, mean, scale = (x.gather(1, component)[:, 0] for x in (below_NM, self.mean, self.scale))
-        share = (below + (1 - below) * uniform_N2[:, 1]).clamp(1e-7, 1 - 1e-7)
-        x = mean + scale * torch.logit(share)
+            log_above_NM = F.logsigmoid((self.mean - lower_N[:, None]) / self.scale)
+        component = _choose(torch.softmax(self.log_weight + log_above_NM, -1), uniform_N2[:, :1])
+        log_above, mean, scale = (x.gather(1, component)[:, 0] for x in (log_above_NM, self.mean, self.scale))
+        # By the logarithm of the chance of more: far in the tail the chance of less is one in float32.
+        log_more = (log_above + torch.log1p(-uniform_N2[:, 1])).clamp(-1 / _LEAST, -_LEAST)
+        x = mean + scale * (torch.log(-torch.expm1(log_more)) - log_more)
         return x if lower_N is None else torch.maximum(x, lower_N)
 
     def draw_outside(self, uniform_N2: Tensor, lower_N: Tensor, upper_N: Tensor) -> Tensor:

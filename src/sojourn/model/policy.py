@@ -103,7 +103,8 @@ def gap_log_mass(density: LogisticMixture, gap_K: Tensor, tick_K: Tensor) -> Ten
     """
     number = (gap_K / tick_K).round().clamp_min(1.0)
     lower, upper = torch.log((number - 0.5) * tick_K), torch.log((number + 0.5) * tick_K)
-    return density.log_mass(lower, upper) - density.log_survival(torch.log(0.5 * tick_K))
+    width = torch.log1p(1 / (number - 0.5))
+    return density.log_mass(lower, upper, width) - density.log_survival(torch.log(0.5 * tick_K))
 
 
 def gap_log_survival(density: LogisticMixture, delay_K: Tensor, tick_K: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def describe(run: Path, store: EventStore, tuning_rows: Ints) -> None:
     rows, context = evenly(tuning_rows, _LOOKING_SUBJECTS), trained.config.context
     found = looking(trained.network(), trained.reader(store), rows, asked, context=context)
     write_json(run / LOOKING, {name: asdict(told) for name, told in found.items()})
-    write_json(run / FITS, density_fits(trained, store, tuning_rows[:_FIT_SUBJECTS]))
+    write_json(run / FITS, density_fits(trained, store, evenly(tuning_rows, _FIT_SUBJECTS)))
 
 
 def log(run: Path, line: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 A high lactate is recorded where somebody measures lactate. Of two hospitals with equal patients, the one that measures
 twice as often records nearly twice as many. Over moments i of a hospital's records, with r_i the risk of the outcome
-within a day, m_i the probability that any of its codes is measured within that day, both by the model as for an unknown
-hospital, and y_i whether one was:
+within a day, m_i the probability that any of its codes is measured within that day or what is left of the record, both
+by the model as for an unknown hospital, and y_i whether one was:
 
     R = (sum of r_i y_i) / (sum of r_i m_i),    var log R = sum over subjects s of (r_s y_s / A - r_s m_s / B)²
 
@@ -113,32 +113,49 @@ def looking(
         batch = collate(records, windows, layout)
         window = batch.segment.flatten()[targets.position].numpy()
         subject = place[step.rows[windows.subject[window]]]
-        hazard = _cumulative(network, network.states(batch).flatten(0, 1), targets)
+        watched_h = np.minimum(targets.watched.numpy(), HORIZON_HOURS)
+        hazards = _cumulative(network, network.states(batch).flatten(0, 1), targets, watched_h)
         for i, one in enumerate(asked):
-            terms = _terms(one, hazard, targets, column)
+            terms = _terms(one, hazards, watched_h, targets, column)
             sums[:, i] += [np.bincount(subject, term, len(rows)) for term in terms]
     names = reader.vocabulary.table["code"]
     found = {names[one.outcome]: _ratio(*sums[:, i]) for i, one in enumerate(asked)}
     return {name: told for name, told in found.items() if told.num_subjects >= MIN_SUBJECTS}
 
 
-def _cumulative(network: Network, h_KD: torch.Tensor, targets: FirstTargets) -> Floats:
-    """Cumulative hazards of all codes over the horizon, mean over the heads, shape (Q, C)."""
+class _Hazards(NamedTuple):
+    """Cumulative hazards of all codes, mean over the heads."""
+
+    day: Floats
+    """(Q, C) over the horizon."""
+    watched: Floats
+    """(Q, C) over as much of it as the record goes on."""
+
+
+def _cumulative(network: Network, h_KD: torch.Tensor, targets: FirstTargets, watched_h: Floats) -> _Hazards:
     time = time_features(targets.gap, targets.time, targets.clock, targets.age)
     log_hazard = network.first_log_hazard(h_KD[targets.position], time, targets.past, targets.code)
-    hours = torch.full(log_hazard.shape[:-1], HORIZON_HOURS)
-    return network.first_head.cumulative(log_hazard, hours).mean(1).numpy()
+    over = (torch.full((len(watched_h),), HORIZON_HOURS), torch.from_numpy(watched_h))
+    parts = (
+        network.first_head.cumulative(log_hazard, hours[:, None, None].expand(log_hazard.shape[:-1])) for hours in over
+    )
+    return _Hazards(*(part.mean(1).numpy() for part in parts))
 
 
-def _terms(one: Watched, hazard_QC: Floats, targets: FirstTargets, column: Mapping[int, int]) -> tuple[Floats, Floats]:
-    """Risk times whether measured, and risk times the probability of it, (Q,) each; 0 where nothing can be said."""
+def _terms(
+    one: Watched, hazards: _Hazards, watched_h: Floats, targets: FirstTargets, column: Mapping[int, int]
+) -> tuple[Floats, Floats]:
+    """Risk times whether measured, and risk times the probability of it, (Q,) each; 0 for who is not at risk.
+
+    A record that ends within the day counts for as long as it goes on: were it left out where nothing was measured, the
+    measured ones would be too many.
+    """
     measured = [column[code] for code in one.codes]
-    is_in_time = (targets.is_event & (targets.hours <= HORIZON_HOURS)).numpy()[:, measured].any(1)
-    is_known = is_in_time | (targets.hours >= HORIZON_HOURS).numpy()[:, measured].all(1)
+    is_in_time = targets.is_event.numpy() & (targets.hours.numpy() <= watched_h[:, None])
     assert targets.past is not None
-    is_asked = is_known & ~_crossed(one, targets.past, len(targets.position))
-    risk = -np.expm1(-hazard_QC[:, column[one.outcome]]) * is_asked
-    return risk * is_in_time, risk * -np.expm1(-hazard_QC[:, measured].sum(1))
+    is_asked = ~_crossed(one, targets.past, len(targets.position))
+    risk = -np.expm1(-hazards.day[:, column[one.outcome]]) * is_asked
+    return risk * is_in_time[:, measured].any(1), risk * -np.expm1(-hazards.watched[:, measured].sum(1))
 
 
 def _crossed(one: Watched, past: CodeStatistics, num_moments: int) -> Bools:

@@ -143,6 +143,9 @@ class RecordReader:
         furthest = np.array([vocabulary.index.get(name, 0) for name in names], dtype=np.int64)
         self._unknown = np.stack([nearest, furthest])
         self._tick = store.subjects["time_tick_s"].to_numpy().astype(np.float32)
+        # What training knew as a static fact, and this store records at a time, is an unknown code of its level here.
+        is_static = vocabulary.table["is_static"].to_numpy()
+        self._timed_code = np.where(is_static[self._code], nearest[self._code], self._code)
 
     def read(
         self,
@@ -167,11 +170,14 @@ class RecordReader:
         events = EventTable(
             np.repeat(np.arange(len(rows)), count),
             _concatenate([s.seconds for s in subjects], np.int64),
-            self._code[store_code],
+            self._timed_code[store_code],
             _concatenate([s.value for s in subjects], np.float32),
         )
+        everything = events
         if rng is not None and unknown_share > 0:
             events = events._replace(code=self._forget(events, rng, unknown_share))
+            # A code that is forgotten in the history comes all the same, and so does the unknown one in its place.
+            everything = _together(everything, events.take(events.code != everything.code))
         is_target = self._is_store_target[store_code] | self._is_target_only[events.code]
         is_thinned, is_hidden = _thin(events, len(rows), self.num_codes, rng, thin_share)
         shown = _canonical(events.take(~is_target & ~is_hidden))
@@ -194,7 +200,7 @@ class RecordReader:
             static=_canonical(static),
             events=shown,
             hidden=events.take(~is_target & is_hidden & ~np.isnan(events.value)),
-            all_events=events,
+            all_events=everything,
             is_thinned=is_thinned,
             num_codes=self.num_codes,
         )
@@ -240,6 +246,10 @@ def _thin(
     hide_rate = rng.random(len(group)) * (rng.random(len(group)) < 0.5)
     is_hidden = (rng.random(len(events.code)) < hide_rate[inverse]) & is_thinned[events.subject]
     return is_thinned, is_hidden & ~np.isnan(events.value)
+
+
+def _together(one: EventTable, other: EventTable) -> EventTable:
+    return EventTable(*(np.concatenate([a, b]) for a, b in zip(one, other, strict=True)))  # type: ignore[type-var]
 
 
 def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, rows: Ints, **parts: object) -> Records:

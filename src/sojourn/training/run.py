@@ -36,7 +36,9 @@ def code_table(vocabulary: ModelVocabulary, log_hazard_VJ: Tensor, words_VF: Ten
     scale = torch.tensor(table["scale"].to_numpy(), dtype=torch.float32)
     tick = torch.tensor(table["resolution"].to_numpy(), dtype=torch.float32)
     is_gridded = torch.isfinite(tick) & (tick > 0)
-    hidden = torch.tensor((table["target_only"] | table["is_static"]).to_numpy())
+    # Where codes were static facts only, another data set may have a code of that level in its history.
+    is_static = table["is_static"] & ~table["code"].str.ends_with(UNKNOWN)
+    hidden = torch.tensor((table["target_only"] | is_static).to_numpy())
     return CodeTable(
         loc=torch.tensor(table["loc"].fill_null(0.0).fill_nan(0.0).to_numpy(), dtype=torch.float32),
         scale=scale,

@@ -66,6 +66,7 @@ class Sampler:
                 num_heads=self._num_heads,
                 max_queries=step.own(max_queries),
                 with_past=self._with_past,
+                is_bootstrapped=is_training,
             )
 
         outcomes = ask(self.outcomes, config.num_outcome_queries)

@@ -38,6 +38,8 @@ class FirstTargets(NamedTuple):
     """(Q, C) float32, hours to the event, or to the end of what is known; inf: it never comes."""
     is_event: Tensor
     """(Q, C) bool."""
+    watched: Tensor
+    """(Q,) float32, hours for which the history goes on to be seen; inf after a terminal event."""
     weight: Tensor
     """(Q, B) float32, bootstrap weight of the subject in each head."""
 
@@ -84,19 +86,20 @@ def first_targets(
     num_heads: int,
     max_queries: int,
     with_past: bool = False,
+    is_bootstrapped: bool = True,
 ) -> FirstTargets:
-    """Ask at instants drawn at random: half of the time at once, else at a random moment before the next instant.
+    """Ask at moments drawn at random: half of them at an instant, half while waiting for the next one.
 
-    Target-only codes (`is_target_C`) are known up to the subject's follow-up, others up to its last instant.
+    Target-only codes (`is_target_C`) are known up to the subject's follow-up, others up to its last instant. Unless
+    `is_bootstrapped`, all weights are one.
     """
     where = positions(windows, layout)
     timed = np.flatnonzero(where.instant >= 0)
-    chosen = timed if len(timed) <= max_queries else np.sort(rng.choice(timed, max_queries, replace=False))
+    where = PositionMap(*(field[timed] for field in where))
+    chosen, delay = _moments(records, windows, where, max_queries, rng)
     where = PositionMap(*(field[chosen] for field in where))
     subject = windows.subject[where.window]
-    at = records.instant_time[where.instant]
-    delay = _random_delays(records, where.instant, subject, at, rng)
-    asked = at + delay
+    asked = records.instant_time[where.instant] + delay
     past = code_statistics(records, subject, asked) if with_past else None
     if past is not None and len(past.code) > _MAX_PAIRS:
         kept = _affordable(past, len(asked), rng)
@@ -108,8 +111,10 @@ def first_targets(
         is_target_C[None, :], records.follow_up[subject][:, None], _watched_until(records)[subject][:, None]
     )
     known = np.maximum(until - asked[:, None], 0.0)
+    watched = np.maximum(_watched_until(records)[subject] - asked, 0.0)
     event_delay = np.where(is_event, records.all_events.seconds[found] - asked[:, None], known)
-    weight = bootstrap_weights(records.rows, num_heads, seed=0)[subject]
+    weights = bootstrap_weights(records.rows, num_heads, seed=0)
+    weight = (weights if is_bootstrapped else np.ones_like(weights))[subject]
     return FirstTargets(
         position=torch.from_numpy(where.flat),
         gap=torch.from_numpy(delay.astype(np.float32)),
@@ -120,6 +125,7 @@ def first_targets(
         code=torch.from_numpy(code_C),
         hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
         is_event=torch.from_numpy(is_event),
+        watched=torch.from_numpy((watched / _HOUR_S).astype(np.float32)),
         weight=torch.from_numpy(weight),
     )
 
@@ -140,16 +146,38 @@ def _watched_until(records: Records) -> np.ndarray:
     return np.where(np.isfinite(records.follow_up), last, np.inf)
 
 
-def _random_delays(records: Records, instant: Ints, subject: Ints, at: Ints, rng: np.random.Generator) -> Ints:
-    """Whole ticks to wait after each instant, less than the gap to the next one (or to the end of follow-up)."""
+def _moments(
+    records: Records, windows: Windows, where: PositionMap, count: int, rng: np.random.Generator
+) -> tuple[Ints, Ints]:
+    """Instants, as places in `where`, and seconds to wait after each: half of them none.
+
+    A wait of w ticks is drawn with a chance in proportion to 1 / w wherever the gap is longer, however much longer: who
+    is asked after w without a record then has the gaps of all who waited so long. Were the wait drawn as a share of the
+    gap, short gaps would be asked about too often.
+    """
+    num_asked = min(len(where.instant), count)
+    longest = _longest_wait(records, where.instant, windows.subject[where.window])
+    mass = np.log(longest + 1.0)
+    num_waiting = num_asked // 2 if mass.sum() > 0 else 0
+    at_once = np.sort(rng.choice(len(mass), num_asked - num_waiting, replace=False))
+    waiting = np.sort(rng.choice(len(mass), num_waiting, p=mass / mass.sum())) if num_waiting else at_once[:0]
+    ticks = np.minimum(np.exp(rng.random(num_waiting) * mass[waiting]).astype(np.int64), longest[waiting])
+    tick = records.tick[windows.subject[where.window]].astype(np.int64)[waiting]
+    chosen, wait = np.concatenate([at_once, waiting]), np.concatenate([np.zeros_like(at_once), ticks * tick])
+    order = np.argsort(chosen, kind="stable")
+    return chosen[order], wait[order]
+
+
+def _longest_wait(records: Records, instant: Ints, subject: Ints) -> Ints:
+    """Whole ticks, less than the gap from each instant to the next one (or to the end of follow-up)."""
+    at = records.instant_time[instant]
     is_last = instant + 1 == records.subject_start[subject + 1]
     following = np.append(records.instant_time, 0)[instant + 1]
     follow_up = records.follow_up[subject]
     limit = np.where(is_last, np.where(np.isfinite(follow_up), follow_up, at), following) - at
     tick = records.tick[subject].astype(np.int64)
-    ticks = np.maximum(np.ceil(limit / tick).astype(np.int64) - 1, 0)
-    wait = np.floor(rng.random(len(at)) * (ticks + 1)).astype(np.int64) * tick
-    return np.where(rng.random(len(at)) < 0.5, 0, wait)
+    ticks: Ints = np.maximum(np.ceil(limit / tick).astype(np.int64) - 1, 0)
+    return ticks
 
 
 def value_targets(
