@@ -65,8 +65,9 @@ def trainings() -> Rows:
         if found.get("minutes_of_steps"):
             took = ", ".join(f"{each:.0f}" for each in found["minutes_of_steps"])
         load = found["machine"]["load_1min"]
-        rows.append((study, f"{run['num_parameters']:,}", f"{run['num_subjects']:,}", run["steps"], took, load))
-    return ("study", "weights", "training subjects", "steps", "minutes, one thread", "load after"), rows
+        size = f"{run['num_parameters']:,}", f"{run['num_subjects']:,}"
+        rows.append((study, *size, run["steps"], took, run.get("threads", 1), load))
+    return ("study", "weights", "training subjects", "steps", "minutes", "threads", "load after"), rows
 
 
 def _unseen_hospital() -> dict[str, Any]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sojourn.report.html import report as report
     from sojourn.sources.fetch import fetch as fetch
     from sojourn.tasks.baseline import baseline as baseline
+    from sojourn.tasks.blend import blend as blend
     from sojourn.tasks.grid import hourly_grid as hourly_grid
     from sojourn.tasks.label import label as label
     from sojourn.training.config import PretrainConfig as PretrainConfig

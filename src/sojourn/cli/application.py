@@ -31,7 +31,8 @@ def main() -> NoReturn:
     except SojournError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a folder that may not be written: nothing a traceback would explain
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        place = error.filename2 or error.filename
+        _fail(f"{error.strerror or error}: {place}" if place else str(error))
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             say("stopped; what was finished is kept, the same command goes on from there")

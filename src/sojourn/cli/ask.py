@@ -36,9 +36,9 @@ def label(
     dataset: Annotated[Path, typer.Argument(help="MEDS data set or event store.")],
     out: Annotated[Path, typer.Argument(help="Parquet file to write, in the MEDS label schema.")],
     split: Annotated[
-        list[str] | None, typer.Option(help="Only subjects of a store's train, tuning or held_out; repeatable.")
+        list[str] | None, typer.Option(help="Only subjects of this split: train, tuning or held_out; repeatable.")
     ] = None,
-    site: Annotated[list[str] | None, typer.Option(help="Only subjects of this site of a store; repeatable.")] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Only subjects of this site; repeatable.")] = None,
     exclude_site: Annotated[list[str] | None, typer.Option(help="No subjects of this site; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -160,7 +160,7 @@ def blend(
 ) -> None:
     """Make one prediction of several: the mean of their log odds, each counting the same.
 
-    Methods that err at different patients, such as a run and boosted trees, are often better together.
+    Methods that err at different patients, such as a run and boosted trees, may be better together: evaluate it.
 
     Example: [dim]sojourn blend out/query.parquet out/lgbm.parquet out/both.parquet[/]
     """

@@ -66,7 +66,8 @@ def baseline(
         For an unknown method, one that is not for such labels, no training labels, or a subject in both sets.
     """
     if method not in (*BASELINES, *NUMBER_BASELINES):
-        msg = f"method must be one of {', '.join(dict.fromkeys((*BASELINES, *NUMBER_BASELINES)))}; got {method!r}."
+        methods = ", ".join(dict.fromkeys((*BASELINES, *NUMBER_BASELINES)))
+        msg = f"method must be one of {methods}, or probe with the run that it reads; got {method!r}."
         raise TaskError(msg)
     train, test = (read_labels(path, numbers=True) for path in (train_labels, test_labels))
     _check_kind(method, train, test)

@@ -55,7 +55,8 @@ class PretrainConfig(BaseModel):
     """Moments of a batch at which codes drawn at random are asked."""
     num_value_queries: Annotated[int, Field(ge=0)] = 512
     outcomes: tuple[str, ...] | None = None
-    """Codes whose first event is asked for at every instant; by default all target-only codes of the store."""
+    """Codes whose first event is asked for at every instant; by default all built-in and own outcomes that the store
+    holds."""
     held_out_sites: tuple[str, ...] = ()
     """Sites whose subjects are used neither for training nor for tuning."""
     train_splits: tuple[str, ...] = ("train",)
@@ -91,8 +92,12 @@ class PretrainConfig(BaseModel):
 
     def network(self) -> ModelConfig:
         """Settings of the network, checked."""
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.model.items()}
+        known = ModelConfig.__dataclass_fields__
+        if unknown := sorted(set(settings) - set(known)):
+            msg = f"model has no setting {', '.join(unknown)}; it has {', '.join(known)}. See docs/pretrain.md."
+            raise ConfigError(msg)
         try:
-            settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.model.items()}
             return ModelConfig(**settings)
         except TypeError as error:
             msg = f"model must hold settings of ModelConfig; {error}."
@@ -115,7 +120,11 @@ def settings_of(kind: type[C], content: object, *, page: str) -> C:
     try:
         return kind.model_validate(content or {})
     except ValidationError as error:
-        wrong = (": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+        said = {"extra_forbidden": "there is no such setting"}
+        wrong = (
+            ": ".join(filter(None, (".".join(map(str, e["loc"])), said.get(e["type"], e["msg"]))))
+            for e in error.errors()
+        )
         msg = f"config must hold settings of {kind.__name__}; {'; '.join(wrong)}. See {page}."
         raise ConfigError(msg) from error
 
@@ -142,6 +151,6 @@ def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> Pret
             raise ConfigError(msg) from error
         if isinstance(content, dict) and {"config", "versions"} <= content.keys():
             content = content["config"]
-    config = settings_of(PretrainConfig, content, page="`sojourn pretrain --help`")
+    config = settings_of(PretrainConfig, content, page="docs/pretrain.md")
     config.network()
     return config

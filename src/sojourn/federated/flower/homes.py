@@ -207,6 +207,11 @@ def open_home(path: Path) -> CoordinatorHome | SiteHome:
     ConfigError
         If it is neither.
     """
+    if not (path / SITE).exists() and not (path / COORDINATOR).exists():
+        raise ConfigError(
+            f"{path} must be made by `sojourn federate init` (coordinator) or `sojourn federate join` (hospital); it "
+            "is neither."
+        )
     return open_site(path) if (path / SITE).exists() else open_coordinator(path)
 
 
