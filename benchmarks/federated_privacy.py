@@ -8,8 +8,8 @@ never seen. Attack 1: half of the patients of the first hospital, by a coin, are
 the loss, with a model that was trained on the other half as the reference. Attack 2: which codes did the patients of
 one step have, from the update of that step alone.
 
-With more rounds than 6 a network learns its patients by heart, so that the first attack has something to find. The result
-is then another file.
+With more rounds than 6 a network learns its patients by heart, so that the first attack has something to find. The
+result is then another file.
 """
 
 import argparse

@@ -92,10 +92,11 @@ def _mean(figure: dict[str, float] | None) -> str:
 
 
 def privacy() -> Rows:
-    """Utility and membership by epsilon and size."""
-    header = ("patients", "seed", "epsilon", "bits, known", "bits, unseen", "membership AUROC", "candidates")
+    """Utility and membership by epsilon, size and length of the training."""
+    header = ("steps", "patients", "seed", "epsilon", "bits, known", "bits, unseen", "membership AUROC", "candidates")
     return header, [
         (
+            found["settings"]["rounds"] * found["settings"]["local_steps"],
             run["size"],
             run["seed"],
             "none" if line["epsilon"] is None else f"{line['epsilon']:g}",
@@ -104,7 +105,8 @@ def privacy() -> Rows:
             "{auroc:.3f} ({lower:.3f}-{upper:.3f})".format(**line["membership"]),
             line["membership"]["candidates"],
         )
-        for run in _found("federated_privacy").get("runs", [])
+        for found in map(_found, ("federated_privacy", "federated_privacy_long"))
+        for run in found.get("runs", [])
         for line in run["lines"]
     ]
 
