@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ class Coordinator:
         vocabulary, sites = read_vocabulary(agreed.tensors["vocabulary"]), tuple(sorted(num_subjects))
         edges = self.config.pretrain.network().hazard_edges_hours
         shape = (len(vocabulary), len(edges) + 1)
-        found = self._ask(dict.fromkeys(sites, question), 0, accept=lambda answer: check_hazards(answer, shape))
+        found = self._ask(dict.fromkeys(sites, question), 0, accept=partial(check_hazards, shape=shape))
         events, exposure = (sum(found[s].tensors[part] for s in sorted(found)) for part in ("events", "exposure"))
         hazards = log_hazards(np.asarray(events), np.asarray(exposure))
         job = Job(vocabulary, tuple(json.loads(agreed.texts["outcomes"])), sites, hazards, self.config.pretrain)
@@ -205,7 +206,7 @@ class Coordinator:
         }
         # All are sent the same names and shapes.
         shapes = {name: t.shape for sent in asked.values() for name, t in sent.tensors.items()}
-        accept = lambda answer: check(answer, "train", shapes)  # noqa: E731
+        accept = partial(check, kind="train", shapes=shapes)
         answers = self._ask(asked, round_, progress=progress, accept=accept, at_least=0) if asked else {}
         deltas = {site: answer.tensors for site, answer in sorted(answers.items())}
         losses = [answer.numbers.get("nats_per_event", math.nan) for answer in answers.values()]
