@@ -54,7 +54,7 @@ def hide_few(
     --------
     >>> events, hours = np.array([[6.0, 1.0, 2.0], [1.0, 0.0, 0.0]]), np.array([[10.0, 8.0, 7.0], [12.0, 12.0, 12.0]])
     >>> told, followed = hide_few(events, hours, np.array([True, False]), min_cell=3)
-    >>> (told[0] / followed[0]).tolist(), told[1].tolist(), followed[1].tolist()
+    >>> (told[0] / followed[0]).round(6).tolist(), told[1].tolist(), followed[1].tolist()
     ([0.6, 0.2, 0.2], [0.0, 0.0, 0.0], [12.0, 12.0, 12.0])
     """
     followed = exposure.max(0)
