@@ -111,10 +111,9 @@ def simulated_risk(
 
     By the estimator "conditional" futures are drawn given that the outcome does not happen, and the chances that were
     taken out on the way make up the risk (`inference/rules.py`); its interval is a Student interval.
-    A task without a horizon is asked over 30 days. "count" takes the share of futures that have the outcome, with a
-    Wilson interval. Both are unbiased for what the
+    "count" takes the share of futures that have the outcome, with a Wilson interval. Both are unbiased for what the
     network says; the first varies less. An outcome that no single decision brings about (the start of a treatment
-    after none, a rise over the first value) is always counted.
+    after none, a rise over the first value) is always counted. A task without a horizon is asked over 30 days.
 
     Raises
     ------
