@@ -74,6 +74,8 @@ AT_HOME = ("fedavg", "diloco", "fedfactor-diloco", "local")
 AFTERWARDS = {"what": "all", "epochs": 5, "max_subjects": 1000, "instants_per_batch": 384, "outcomes": True}
 ADAPTED = ("fedavg", "fedfactor", "pooled")
 """Methods whose run is fitted to the unseen site's own unlabelled records."""
+LEAST_GAIN = 0.05
+"""Bits per event below which pooled training gains too little for a share of it to say anything."""
 MAX_TEST = 200
 """Test subjects of one site at most."""
 
@@ -376,8 +378,8 @@ def summarise(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             gain = (joined["local"] - joined[column]).mean()
             for ceiling in ("pooled", "pooled-wide"):
                 most = (joined["local"] - joined[ceiling]).mean()
-                # Where even pooled training does not beat the local one, there is no gain to have a share of.
-                line[f"share_of_gain_{where}_{ceiling}"] = gain / most if most > 0 else None
+                # Where even pooled training hardly beats the local one, there is no gain to have a share of.
+                line[f"share_of_gain_{where}_{ceiling}"] = gain / most if most > LEAST_GAIN else None
             line[f"below_fedavg_{where}"] = _interval((joined["fedavg"] - joined[column]).to_list())
         yield line
 

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from helpers.command import call
-from helpers.toy_process import build_toy_store
+from helpers.toy_process import SETTINGS, build_toy_store
+from sojourn.events.store import EventStore
 from sojourn.federated.config import FederatedConfig
+from sojourn.federated.coordinator import federate
 from sojourn.federated.flower.homes import open_coordinator, open_site
 from sojourn.federated.governance.manifest import propose, sign_manifest
 from sojourn.federated.privacy.budget import read_budget
+from sojourn.federated.site import Site
+from sojourn.federated.transport import InProcess
+from sojourn.training.run import Run
 
 
 @pytest.fixture
@@ -41,6 +46,7 @@ def test_a_job_is_shown_approved_and_revoked(homes: tuple[Path, Path], capsys: p
     assert done.code == 0
     assert "Early warning" in done.out
     assert "epsilon 3" in done.out
+    assert "gradients cut to 1" in done.out
     home = open_site(site)
     assert home.approvals.state(digest) == "approved"
     assert read_budget(home.private) == 5.0
@@ -72,3 +78,21 @@ def test_wrong_calls_are_explained(homes: tuple[Path, Path], capsys: pytest.Capt
     assert call(capsys, "federate", "status", coordinator.parent).code == 1
     assert "north" in call(capsys, "federate", "status", coordinator).out
     assert call(capsys, "federate", "evaluate", coordinator, site).code == 1
+
+
+def test_a_hospital_gets_its_own_run(
+    homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A training of the site's records, and then the command that joins its part."""
+    home = open_site(homes[1])
+    settings = {"rounds": 1, "local_steps": 2, "min_cell": 1, "min_count": 1, "personal": True}
+    settings["pretrain"] = SETTINGS | {"instants_per_batch": 128, "precision": "32-true"}
+    site = Site("north", EventStore.open(home.store), home.private)
+    federate(InProcess({"north": site}), tmp_path / "run", config=settings)
+    done = call(capsys, "federate", "own", homes[1], tmp_path / "run", tmp_path / "own", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["round"] == 1
+    assert Run(tmp_path / "own").network() is not None
+    assert home.log.lines()[-1]["event"] == "own_run"
+    wrong = call(capsys, "federate", "own", homes[1], home.store, tmp_path / "other")
+    assert wrong.code == 1

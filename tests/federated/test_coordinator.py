@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
@@ -19,6 +20,7 @@ from sojourn.federated.personal import is_personal
 from sojourn.federated.privacy.release import CODE_TABLES
 from sojourn.federated.site import Site
 from sojourn.federated.strategies.averaging import CONTROL
+from sojourn.federated.survey import table_bytes, table_of
 from sojourn.federated.transport import InProcess
 from sojourn.training.run import Run
 
@@ -177,11 +179,16 @@ def test_a_store_is_no_folder_for_a_run(network_of: Make, toy_store: EventStore,
     assert (tmp_path / "store" / "vocabulary.parquet").read_bytes() == before
 
 
+def nameless(codes: np.ndarray) -> np.ndarray:
+    return table_bytes(table_of(codes).with_columns(code=pl.lit(None, dtype=pl.String)))
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "reason"),
     [
         ("survey", lambda a: a._replace(tensors={}), "malformed"),
         ("survey", lambda a: a._replace(numbers={"num_subjects": 1e12}), "malformed"),
+        ("survey", lambda a: a._replace(tensors=a.tensors | {"codes": nameless(a.tensors["codes"])}), "malformed"),
         ("survey", lambda a: a._replace(tensors=a.tensors | {"codes": a.tensors["bins"]}), "malformed"),
         ("hazards", lambda a: a._replace(tensors={n: t[1:] for n, t in a.tensors.items()}), "wrong_shape"),
         ("hazards", lambda a: a._replace(tensors={n: t * np.nan for n, t in a.tensors.items()}), "not_finite"),

@@ -41,6 +41,8 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "bins": {"code": pl.String, "bin": pl.UInt32, "count": pl.Int64},
     "ticks": {"code": pl.String, "tick": pl.Float64, "count": pl.Int64},
 }
+_WORDS = ("description", "unit", "concept")
+"""What a site need not know of a code."""
 _KNOWN = ("code", "description", "unit", "concept", "target_only", "is_static")
 
 
@@ -216,14 +218,13 @@ def from_message(message: Message) -> Survey:
 
 def _read(content: npt.NDArray[np.uint8], schema: dict[str, Any]) -> pl.DataFrame:
     """A table of a stranger: not more rows than there could be, in the types that there should be, no count below 0."""
-    rows = pq.read_metadata(io.BytesIO(content.tobytes())).num_rows
+    if pq.read_metadata(io.BytesIO(content.tobytes())).num_rows > _MOST_ROWS:
+        raise ValueError("too many rows")
     table = table_of(content).select(*schema).cast(pl.Schema(schema), strict=True)
+    told = [name for name in schema if name not in _WORDS]
     counts = [name for name in ("events", "patients", "count") if name in schema]
-    if (
-        rows > _MOST_ROWS
-        or table.select(pl.any_horizontal(pl.col(counts).is_null() | (pl.col(counts) < 0)).any()).item()
-    ):
-        raise ValueError("no survey")
+    if table.select(told).null_count().sum_horizontal().item() or (table.select(counts).min_horizontal() < 0).any():
+        raise ValueError("a count is missing or negative")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Predictions of several methods made one: a logarithmic opinion pool (Genest and Zidek 1986, eq. 3.3).
+"""Predictions of several methods made one: a logarithmic opinion pool with equal weights (Genest and Zidek 1986).
 
     logit p = mean over the methods m of logit p_m
 
