@@ -167,7 +167,7 @@ class Site:
         if self._told is None:
             reader = trainer.sampler.reader
             is_told = codes_told(reader, trainer.rows.train, min_cell=config.min_cell)
-            self._told = rows_told(is_told, reader, config.pretrain.network().identity_dropout)
+            self._told = rows_told(is_told, reader, config.pretrain.unknown_share)
         return self._told
 
     def _evaluate(self, message: Message) -> Message:

@@ -81,14 +81,14 @@ def _joined(events: npt.NDArray[np.float64], min_cell: int) -> npt.NDArray[np.in
     return group
 
 
-def rows_told(is_told: npt.NDArray[np.bool_], reader: RecordReader, identity_dropout: float) -> npt.NDArray[np.bool_]:
+def rows_told(is_told: npt.NDArray[np.bool_], reader: RecordReader, unknown_share: float) -> npt.NDArray[np.bool_]:
     """Which rows of the tables of codes may leave, shape (V,).
 
-    Where identities are dropped in training, an `//unknown` stands for all codes below its level, and its row moves by
+    Where codes are forgotten in training (`unknown_share`), an `//unknown` stands for all codes below its level, and its row moves by
     the patients of all of them: it is told where any of them is.
     """
     kept = is_told.copy()
-    if identity_dropout > 0:
+    if unknown_share > 0:
         kept[reader.vocabulary.table["unknown"].to_numpy()[is_told]] = True
     return kept
 
