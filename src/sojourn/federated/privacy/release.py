@@ -84,7 +84,7 @@ def _joined(events: npt.NDArray[np.float64], min_cell: int) -> npt.NDArray[np.in
 def rows_told(is_told: npt.NDArray[np.bool_], reader: RecordReader, unknown_share: float) -> npt.NDArray[np.bool_]:
     """Which rows of the tables of codes may leave, shape (V,).
 
-    Where codes are forgotten in training (`unknown_share`), an `//unknown` stands for all codes below its level, and its
+    Where codes are forgotten in training (`unknown_share`), an `//unknown` stands for all codes below it, and its
     row moves by their patients: it is told where any of them is.
     """
     kept = is_told.copy()
