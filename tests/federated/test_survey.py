@@ -1,9 +1,13 @@
 """What sites tell merges to what the pooled records would tell, and tells of no patient."""
 
+from datetime import datetime, timedelta
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
+from helpers.toy_process import build_toy_store
 from sojourn.errors import FederationError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
@@ -39,6 +43,22 @@ def test_what_few_patients_have_is_not_told(toy_store: EventStore) -> None:
     assert len(told.bins) < len(everything.bins)
     with pytest.raises(FederationError, match="at least 1000 training subjects"):
         survey(toy_store, rows, min_cell=1000)
+
+
+def test_what_hourly_values_are_multiples_of_is_told(tmp_path: Path) -> None:
+    start = datetime(2020, 1, 1)
+    vitals = [
+        (subject, start + timedelta(hours=hour), "VITAL//hr//bpm", float(60 + (7 * hour + subject) % 40), "north")
+        for subject in range(1, 13)
+        for hour in range(1500)
+    ]
+    store = EventStore.open(build_toy_store(tmp_path, num_subjects=12, rows=vitals))
+    told = survey(store, np.arange(len(store)), min_cell=5)
+    ticks = dict(told.ticks.filter(pl.col("code") == "CONCEPT//heart_rate").select("tick", "count").iter_rows())
+    assert set(ticks) == {1.0, 10.0}
+    assert 0.05 < ticks[10.0] / sum(ticks.values()) < 0.15  # one in ten
+    resolution = fit_vocabulary(told, min_count=5).table.filter(pl.col("code") == "CONCEPT//heart_rate")["resolution"]
+    assert resolution.to_list() == [1.0]
 
 
 def test_the_order_of_the_sites_does_not_matter(toy_store: EventStore) -> None:

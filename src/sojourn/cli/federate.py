@@ -218,6 +218,46 @@ def own(
     print_record(report, as_json)
 
 
+def attack(
+    out: Annotated[Path, typer.Argument(help="Folder for the trainings, attacks.json and attacks.html.")],
+    datasets: Annotated[list[Path], typer.Argument(help="MEDS data sets; all their sites take part.")],
+    site: Annotated[str, typer.Option(help="The hospital whose patients are attacked.")],
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings: the training that you plan.")] = None,
+    epsilon: Annotated[
+        list[float] | None,
+        typer.Option(min=0, help="Once for each training; 0 is one without noise. 0 and 8 if unset."),
+    ] = None,
+    canaries: Annotated[int, typer.Option(min=10, help="Made-up patients; a coin plants each.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of groups, coins and canaries.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Rehearse a training in this process and attack it: who was trained on, and what does an update tell?
+
+    Nothing is sent and no node is needed: do it on simulated or on your own records before a site agrees to a job. A
+    third of the hospital's patients are trained on; what the attacks find holds for that many and that many steps.
+
+    Example: [dim]sojourn federate attack attacks meds --site rowan --config planned.yaml --epsilon 0 --epsilon 8[/]
+    """
+    from sojourn.federated.attacks.rehearsal import rehearse
+    from sojourn.report.attacks import attack_page, name_of, verdict
+
+    settings = None if config is None else _read_settings(config)
+    epsilons = [value or None for value in (epsilon or [0.0, 8.0])]
+    report = rehearse(out, datasets, site=site, config=settings, epsilons=epsilons, num_canaries=canaries, seed=seed)
+    page = attack_page(report, out / "attacks.html")
+    table = [
+        {
+            "training": name_of(one),
+            "bits_per_event": round(one.bits_per_event, 3),
+            "patients": f"{one.patients.value:.3f}, {verdict(one.patients)}",
+            "canaries": f"{one.canaries.value:.3f}, {verdict(one.canaries)}",
+            "epsilon_at_least": round(one.least_epsilon, 2),
+        }
+        for one in report.trainings
+    ]
+    print_record({"page": str(page), "site": site, "trainings": table}, as_json, table=table)
+
+
 def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
     from sojourn.federated.governance.keys import fingerprint
     from sojourn.files import read_json
@@ -315,5 +355,5 @@ def _user() -> str:
     return getpass.getuser()
 
 
-for _command in (init, join, approve, run, status, own, audit, evaluate):
+for _command in (init, join, approve, run, status, own, audit, evaluate, attack):
     federate.command(cls=LightCommand)(_command)

@@ -37,9 +37,8 @@ def gradient(trainer: LocalTrainer, rows: np.ndarray, *, noise: float, seed: int
     """Sum of the clipped gradients of some patients, all drawn, with noise."""
     trainer.rows = trainer.rows._replace(train=rows)
     trainer.network.eval()  # no dropout: what differs is the patient alone
-    PrivateSteps(trainer, Spending(1, 1.0, noise), clip=CLIP, seed=seed)._set_gradient(0)
-    parts = [parameter.grad.flatten() for parameter in trainer.network.parameters() if parameter.grad is not None]
-    return torch.cat(parts) * len(rows)
+    parts = PrivateSteps(trainer, Spending(1, 1.0, noise), clip=CLIP, seed=seed).gradient(0)
+    return torch.cat([part.flatten() for part in parts.values()]) * len(rows)
 
 
 def test_a_patient_moves_the_sum_by_at_most_the_clipping_norm(trainer: LocalTrainer) -> None:

@@ -51,26 +51,28 @@ class PrivateSteps:
             rate = config.learning_rate * schedule(number, config.warmup_steps, total)
             for group in trainer.optimizer.param_groups:
                 group["lr"] = rate
-            self._set_gradient(number)
+            gradient = self.gradient(number)
+            for name, parameter in trainer.network.named_parameters():
+                parameter.grad = gradient[name]
             trainer.optimizer.step()
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.num_made += num_steps
         return LocalResult(num_steps, 0.0)
 
-    def _set_gradient(self, number: int) -> None:
+    def gradient(self, number: int) -> dict[str, Tensor]:
+        """The noisy gradient of a step by parameter, of patients that are drawn for it."""
         rows = self.trainer.rows.train
         drawn = rows[self._draw.random(len(rows)) < self.sampling]
-        parameters = list(self.trainer.network.parameters())
-        total = [torch.zeros_like(parameter) for parameter in parameters]
+        total = {name: torch.zeros_like(parameter) for name, parameter in self.trainer.network.named_parameters()}
         for gradient in self._gradients(drawn, number):
             clip_to(gradient, self.clip)
-            for sum_, part in zip(total, gradient, strict=True):
+            for sum_, part in zip(total.values(), gradient, strict=True):
                 sum_ += part
-        expected = self.sampling * len(rows)
-        for parameter, sum_ in zip(parameters, total, strict=True):
-            if self.noise:
+        if self.noise:
+            for sum_ in total.values():
                 sum_ += torch.randn(sum_.shape, generator=self._generator) * (self.noise * self.clip)
-            parameter.grad = sum_ / expected
+        expected = self.sampling * len(rows)
+        return {name: sum_ / expected for name, sum_ in total.items()}
 
     def _gradients(self, drawn: np.ndarray, number: int) -> Iterator[list[Tensor]]:
         """Gradient of each patient's own mean loss."""
