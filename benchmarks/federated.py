@@ -30,6 +30,7 @@ from sklearn.metrics import roc_auc_score
 import sojourn as sj
 from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import FederatedSummary, federate
+from sojourn.federated.finish import rounds_of
 from sojourn.federated.memory import SiteMemory
 from sojourn.federated.messages import Message, Refusal
 from sojourn.federated.own import own_run
@@ -296,9 +297,8 @@ def score(
     elsewhere = store.rows(sites=unseen)
     elsewhere = elsewhere[np.unique(np.linspace(0, len(elsewhere) - 1, 2 * MAX_TEST).astype(int))]
     runs = sorted(set(run_of.values()))
-    last = study.rounds["rounds"]
     bits = {
-        site: _bits(run_of[site], store, rows, personal and SiteMemory(personal / site), last)
+        site: _bits(run_of[site], store, rows, personal and SiteMemory(personal / site))
         for site, rows in rows_of.items()
     }
     found: dict[str, Any] = {
@@ -324,14 +324,14 @@ def _plan(store: EventStore, rows: np.ndarray, pretrain: dict[str, Any]) -> list
     return epoch_steps(rows, instants, **size, seed=0, epoch=0)
 
 
-def _bits(run: Path, store: EventStore, rows: np.ndarray, memory: SiteMemory | None = None, round_: int = 0) -> float:
+def _bits(run: Path, store: EventStore, rows: np.ndarray, memory: SiteMemory | None = None) -> float:
     """Bits per event; where the policy part stayed at the site, with the site's own."""
     opened = Run(run)
     outcomes = np.array([opened.vocabulary.index[code] for code in opened.outcomes], dtype=np.int64)
     sampler = Sampler(opened.reader(store), opened.config, outcomes, np.zeros(len(opened.vocabulary)))
     network, fabric = opened.network(), make_fabric("cpu", opened.config.precision)
     if memory is not None:
-        own = {name: torch.from_numpy(weight) for name, weight in memory.before(round_).personal.items()}
+        own = {name: torch.from_numpy(weight) for name, weight in memory.before(rounds_of(run)).personal.items()}
         network.load_state_dict(own, strict=False)
     return tuning_loss(network, sampler, _plan(store, np.sort(rows), PRETRAIN), fabric).bits_per_event
 

@@ -12,9 +12,11 @@ from federated.conftest import SMALL
 from sojourn.errors import FederationError
 from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import federate
+from sojourn.federated.messages import BEST_ROUND, Message
 from sojourn.federated.own import own_run
-from sojourn.federated.personal import is_personal
+from sojourn.federated.personal import is_personal, shared_names
 from sojourn.federated.transport import InProcess
+from sojourn.training.run import Run
 
 Make = Callable[..., InProcess]
 
@@ -39,6 +41,30 @@ def test_the_policy_part_is_the_sites_own(finished: tuple[Path, Path], tmp_path:
     assert all(is_personal(name) for name in changed)
     assert all(np.array_equal(own[n], kept[f"personal/{n}"]) for n in own if is_personal(n))
     assert own_run(run, sites / "north", tmp_path / "own", site="north") == report  # the same call, again
+
+
+def test_the_own_part_is_that_of_the_round_whose_weights_were_kept(network_of: Make, tmp_path: Path) -> None:
+    # An outer rate that is too large: the first rounds are the best.
+    pretrain = SMALL["pretrain"] | {"learning_rate": 0.02, "warmup_steps": 2}
+    strategy = {"name": "diloco", "rate": 1.5}
+    config = SMALL | {"personal": True, "rounds": 9, "pretrain": pretrain, "strategy": strategy}
+    summary = federate(network_of(tmp_path / "sites"), tmp_path / "run", config=config)
+    assert summary.best_round < 7  # the state after it is not among the last two
+    report = own_run(tmp_path / "run", tmp_path / "sites" / "north", tmp_path / "own", site="north")
+    assert report.round == summary.best_round
+    kept = sorted(int(path.stem.split("-")[1]) + 1 for path in (tmp_path / "sites" / "north").glob("*/state-*"))
+    assert kept == [summary.best_round, 8, 9]
+    # Beside the weights that were kept, the sites' own parts give the score that was kept.
+    names = ("nats_gap", "nats_code", "nats_value", "events")
+    whole = {name: weight.detach().numpy() for name, weight in Run(tmp_path / "run").network().named_parameters()}
+    weights = {name: whole[name] for name in shared_names(whole, personal=True)}
+    network = network_of(tmp_path / "sites")
+    asked = dict.fromkeys(network.sites, Message("evaluate", 8, weights, {BEST_ROUND: float(summary.best_round)}))
+    answers = [answer for _, answer in network.ask(asked, timeout_s=10)]
+    assert all(isinstance(answer, Message) for answer in answers)
+    told = {name: sum(answer.numbers[name] for answer in answers) for name in names}
+    bits = sum(told[name] for name in names[:3]) / told["events"] / np.log(2)
+    assert bits == pytest.approx(summary.bits_per_event, rel=1e-5)
 
 
 def test_it_can_be_asked_and_adapted(finished: tuple[Path, Path], toy_store: EventStore, tmp_path: Path) -> None:

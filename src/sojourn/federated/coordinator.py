@@ -17,9 +17,10 @@ from sojourn.federated import survey as surveys
 from sojourn.federated.checkpoint import AGREED, Progress, load_progress, save_progress
 from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
 from sojourn.federated.cotraining import check_answers, draw_histories, learn
-from sojourn.federated.finish import open_run, refuse_other, write_weights
+from sojourn.federated.finish import open_run, refuse_other, rounds_of, write_weights
 from sojourn.federated.local import Job
 from sojourn.federated.messages import (
+    BEST_ROUND,
     Message,
     Refusal,
     Tensors,
@@ -200,7 +201,7 @@ class Coordinator:
             rng = np.random.default_rng([config.pretrain.seed, round_])
             chosen = sorted(rng.choice(sites, config.sites_per_round, replace=False).tolist())
         asked = {
-            site: Message("train", round_, strategy.sent_to(site, round_))
+            site: Message("train", round_, strategy.sent_to(site, round_), {BEST_ROUND: float(progress.best_round)})
             for site in chosen
             if site not in self._unstarted
         }
@@ -246,15 +247,22 @@ class Coordinator:
         raw = {site: num_subjects[site] if self.config.weighting == "subjects" else 1 for site in deltas}
         return {site: weight / sum(raw.values()) for site, weight in raw.items()}
 
-    def _evaluate(self, round_: int, job: Job, progress: Progress, weights: Tensors) -> None:
-        """Tuning loss over all sites; the best weights are those of the run."""
+    def _evaluate(
+        self, round_: int, job: Job, progress: Progress, weights: Tensors, *, num_rounds: int | None = None
+    ) -> None:
+        """Tuning loss over all sites; the best weights are those of the run.
+
+        `num_rounds`: after how many rounds the sites' own parts stood that go with the weights; all by default.
+        """
+        after = round_ + 1 if num_rounds is None else num_rounds
         names = shared_names(weights, personal=self.config.personal)
-        asked = {site: Message("evaluate", round_, {name: weights[name] for name in names}) for site in job.sites}
+        question = Message("evaluate", round_, {name: weights[name] for name in names}, {BEST_ROUND: float(after)})
+        asked = dict.fromkeys(job.sites, question)
         answers = self._ask(asked, round_, progress=progress, accept=check_scores, at_least=0)
         told = [dict(answer.numbers) for answer in answers.values() if answer.numbers]
         events = sum(numbers["events"] for numbers in told)
         if not events:
-            write_weights(self.run_folder, job, weights)
+            write_weights(self.run_folder, job, weights, num_rounds=after)
             return
         parts = {n: sum(numbers[n] for numbers in told) / events for n in ("nats_gap", "nats_code", "nats_value")}
         queries = float(np.average([n["query_nats"] for n in told], weights=[n["events"] for n in told]))
@@ -263,8 +271,8 @@ class Coordinator:
         log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "tuning", **parts, **line})
         score = nats + self.config.pretrain.outcome_weight * queries
         if score < progress.best:
-            progress.best, progress.best_round, progress.bits = score, round_ + 1, nats / math.log(2)
-            write_weights(self.run_folder, job, weights)
+            progress.best, progress.best_round, progress.bits = score, after, nats / math.log(2)
+            write_weights(self.run_folder, job, weights, num_rounds=after)
 
     def _cotrain(self, settings: CoTraining, job: Job, progress: Progress) -> None:
         """Let the sites teach the best weights so far; what comes of it is kept if their tuning subjects say so."""
@@ -274,7 +282,8 @@ class Coordinator:
         histories = draw_histories(network, job, sum(progress.num_subjects.values()), settings)
         weights = {name: weight.detach().numpy().copy() for name, weight in network.named_parameters()}
         shared = {name: weights[name] for name in shared_names(weights, personal=self.config.personal)}
-        question = Message("label", last, shared | histories.as_tensors())
+        after = rounds_of(self.run_folder)
+        question = Message("label", last, shared | histories.as_tensors(), {BEST_ROUND: float(after)})
         answers = {}
         for site, answer in sorted(self._ask(dict.fromkeys(job.sites, question), last, progress=progress).items()):
             try:
@@ -283,7 +292,8 @@ class Coordinator:
                 self._refuse(last, site, Refusal(error.reason, str(error)), progress)
         if answers:
             learn(network, job, histories, answers, self._shares(answers, progress.num_subjects), settings)
-            self._evaluate(last, job, progress, {n: w.detach().numpy() for n, w in network.named_parameters()})
+            taught = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
+            self._evaluate(last, job, progress, taught, num_rounds=after)
         progress.is_cotrained = True
         save_progress(self.run_folder, self.config, progress)
 

@@ -5,6 +5,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+import safetensors
 import torch
 
 from sojourn.errors import RunError
@@ -21,6 +22,10 @@ from sojourn.training.run import (
     save_settings,
     save_tensors,
 )
+
+_ROUNDS = "rounds"
+_AFTER_ALL = 2**31
+"""Weights that do not say are those of the last round."""
 
 
 def open_run(run: Path, job: Job, config: FederatedConfig, progress: Progress) -> None:
@@ -61,11 +66,17 @@ def refuse_other(run: Path) -> None:
         raise RunError(msg)
 
 
-def write_weights(run: Path, job: Job, weights: Tensors) -> None:
-    """Write the weights of a round as those of the run.
+def write_weights(run: Path, job: Job, weights: Tensors, *, num_rounds: int) -> None:
+    """Write the weights after some rounds as those of the run; the file says after how many.
 
     Under FedFactor the policy part is the one that everybody started from: each site's own never left it.
     """
     network = job.network()
     network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()}, strict=False)
-    save_tensors(run / WEIGHTS, network.state_dict())
+    save_tensors(run / WEIGHTS, network.state_dict(), {_ROUNDS: str(num_rounds)})
+
+
+def rounds_of(run: Path) -> int:
+    """After how many rounds the weights of a federated run stood."""
+    with safetensors.safe_open(str(run / WEIGHTS), "pt") as file:
+        return int((file.metadata() or {}).get(_ROUNDS, _AFTER_ALL))

@@ -1,5 +1,7 @@
 """What a site keeps between rounds and never sends: personal weights, optimiser moments, control variates.
 
+The states after the last two rounds are kept, so that a round can be made again, and the one beside the best weights.
+
 Each training has a folder of its own, named by what started it: a later training leaves the weights of an earlier one.
 """
 
@@ -36,7 +38,7 @@ class SiteState(NamedTuple):
 
 
 class SiteMemory:
-    """Keeps the job and the states after the last two rounds, so that a round can be made again.
+    """Keeps the job, the states after the last two rounds, and the one after the round that was the best.
 
     Parameters
     ----------
@@ -91,9 +93,16 @@ class SiteMemory:
         return self._states.get(max(known)) or self._read(max(known))
 
     def keep(
-        self, round_: int, trainer: LocalTrainer, personal: Tensors, control: Tensors, *, with_moments: bool
+        self,
+        round_: int,
+        trainer: LocalTrainer,
+        personal: Tensors,
+        control: Tensors,
+        *,
+        with_moments: bool,
+        best_round: int = 0,
     ) -> None:
-        """Keep the state after a round, and that of the round before it."""
+        """Keep the state after a round, that of the round before it, and that after `best_round` rounds."""
         moments = {name: np.array(moment) for name, moment in trainer.moments().items()} if with_moments else {}
         state = SiteState(round_, trainer.num_made, personal, moments, control)
         if self._place is not None:
@@ -101,7 +110,8 @@ class SiteMemory:
         else:
             self._states[round_] = state
         # States of later rounds belong to a course that was given up.
-        kept = {*sorted(number for number in self._rounds() if number <= round_)[-2:]}
+        known = sorted(number for number in self._rounds() if number <= round_)
+        kept = {*known[-2:], *[number for number in known if number < best_round][-1:]}
         for number in set(self._rounds()) - kept:
             self._states.pop(number, None)
             if self._place is not None:

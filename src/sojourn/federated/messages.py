@@ -13,6 +13,9 @@ from sojourn.errors import UpdateRefusedError
 
 Tensors = dict[str, npt.NDArray[Any]]
 
+BEST_ROUND = "best_round"
+"""Name of the number of rounds after which the weights stood that a question is about or, in training, the best so
+far: the site's own part of the network that goes with them is the one that it had then."""
 _HEADER = "sojourn"
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000

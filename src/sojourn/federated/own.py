@@ -10,11 +10,10 @@ from sojourn.adaptation.identity import run_identity
 from sojourn.adaptation.newrun import is_finished, lineage, unfinished_run, write_run
 from sojourn.errors import FederationError
 from sojourn.federated.config import FederatedConfig
+from sojourn.federated.finish import rounds_of
 from sojourn.federated.memory import SiteMemory, SiteState
 from sojourn.federated.vocabulary import read_vocabulary
 from sojourn.training.run import Run
-
-_AFTER_ALL = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class OwnReport:
     path: str
     site: str
     round: int
-    """Last round, from 1, after which the hospital kept its part."""
+    """Round, from 1, after which the hospital's part stood."""
     num_own: int
     """Weights that are the hospital's own."""
 
@@ -33,7 +32,7 @@ def own_run(run: Path, private: Path, new_run: Path, *, site: str) -> OwnReport:
     """Join a finished run with the part of the network that stayed at a site.
 
     The run that a training with `personal: true` ends in holds the policy part that everybody started from. This one
-    holds the site's own, after the last round that it took part in; everything else is that of the run.
+    holds the site's own, as it stood beside the run's weights; everything else is that of the run.
 
     Parameters
     ----------
@@ -67,7 +66,7 @@ def own_run(run: Path, private: Path, new_run: Path, *, site: str) -> OwnReport:
 
 def _state_of(base: Run, private: Path, site: str) -> SiteState:
     for memory in SiteMemory(private).earlier():
-        state = memory.before(_AFTER_ALL)
+        state = memory.before(rounds_of(base.path))
         if state.personal and _is_of(memory, base, site):
             return state
     msg = (

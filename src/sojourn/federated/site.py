@@ -16,7 +16,7 @@ from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
 from sojourn.federated.cotraining import Histories, sampled_answers, without_histories
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
-from sojourn.federated.messages import Message, Tensors, check
+from sojourn.federated.messages import BEST_ROUND, Message, Tensors, check
 from sojourn.federated.personal import is_personal, own_rows_only
 from sojourn.federated.privacy.budget import planned_spending, private_steps, read_budget
 from sojourn.federated.privacy.ledger import Ledger
@@ -142,7 +142,8 @@ class Site:
             control = withhold_rare(drift.mean(), self._rows_told(trainer, config))
             answer |= {CONTROL + n: c - state.control.get(n, np.zeros_like(c)) for n, c in control.items()}
         personal = {name: weight for name, weight in now.items() if name not in began}
-        self.memory.keep(message.round, trainer, personal, control, with_moments=config.keep_moments)
+        best, with_moments = _rounds_in(message, 0), config.keep_moments
+        self.memory.keep(message.round, trainer, personal, control, with_moments=with_moments, best_round=best)
         numbers = {"steps": float(result.num_steps)}
         if config.privacy is None:  # a loss is computed from patients, and would have to be paid for
             numbers["nats_per_event"] = result.nats_per_event
@@ -174,7 +175,7 @@ class Site:
         """Sums of the tuning loss, so that those of all sites add up; nothing for too few subjects."""
         trainer, config = self._opened()
         _check_weights(message.tensors, trainer)
-        trainer.load(message.tensors | (self.memory.before(message.round + 1).personal or self._first_personal))
+        trainer.load(message.tensors | self._personal_beside(message))
         if len(trainer.rows.tuning) < config.min_cell:
             return Message("evaluate", message.round)
         found = trainer.evaluate()
@@ -192,7 +193,7 @@ class Site:
         state = self.memory.before(message.round + 1)
         began = without_histories(message.tensors)
         _check_weights(began, trainer)
-        trainer.load(began | (state.personal or self._first_personal))
+        trainer.load(began | self._personal_beside(message))
         trainer.num_made = state.num_made
         trainer.forget_moments()
         # At the end of the schedule the rate is nothing: the site goes on at the rate of its middle.
@@ -204,12 +205,15 @@ class Site:
     def _validate(self, message: Message) -> Message:
         """Figures of a task on the held-out patients; nothing for too few of them."""
         trainer, config = self._opened()
-        own = self.memory.before(message.round + 1).personal or self._first_personal
         _check_weights(message.tensors, trainer)
-        weights, task = message.tensors | own, message.texts.get("task", "")
+        weights, task = message.tensors | self._personal_beside(message), message.texts.get("task", "")
         records = HeldOut(self.store, self.name, self.left_out)
         found = validate(weights, trainer.job, config, records, task, folder=self.memory.folder)
         return Message("validate", message.round, {}, found)
+
+    def _personal_beside(self, message: Message) -> Tensors:
+        """The site's own part of the network as it stood beside the weights that were sent."""
+        return self.memory.before(_rounds_in(message, message.round + 1)).personal or self._first_personal
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -271,6 +275,14 @@ def _proximal(config: FederatedConfig, began: Tensors) -> Adjust | None:
                 parameter.grad += mu * (parameter - start[name])
 
     return adjust
+
+
+def _rounds_in(message: Message, default: int) -> int:
+    """After how many rounds the weights stood that a question is about."""
+    number = message.numbers.get(BEST_ROUND, default)
+    if not 0 <= number <= message.round + 1:  # not a number either
+        raise UpdateRefusedError("malformed", f"{BEST_ROUND} must be a round that was made; it is not.")
+    return int(number)
 
 
 def _without_control(tensors: Tensors) -> Tensors:

@@ -85,7 +85,7 @@ def validate(
             return {}
         write_labels(labels, asked, found.task)
         open_run(run, job, config, Progress(sites=job.sites, num_subjects={site: len(had_it)}))
-        write_weights(run, job, weights)
+        write_weights(run, job, weights, num_rounds=config.rounds)
         predict(run, store.path, labels, out)
         made = pl.read_parquet(out)
     figures = bootstrap_metrics(made["boolean_value"], made["predicted_boolean_probability"], made["subject_id"])

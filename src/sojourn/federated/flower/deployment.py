@@ -104,6 +104,8 @@ def _ask_about(
 ) -> dict[str, Message | Refusal]:
     """Answers of all sites of a finished run to a question about its weights."""
     from sojourn.federated.checkpoint import load_progress
+    from sojourn.federated.finish import rounds_of
+    from sojourn.federated.messages import BEST_ROUND
     from sojourn.federated.personal import shared_names
     from sojourn.training.run import Run
 
@@ -116,7 +118,8 @@ def _ask_about(
         raise RunError(f"{msg} Go on with `sojourn federate run`.")
     weights = {name: weight.detach().numpy() for name, weight in Run(run).network().named_parameters()}
     names = shared_names(weights, personal=manifest.config.personal)
-    question = Message(kind, manifest.config.rounds - 1, {name: weights[name] for name in names}, {}, texts)
+    numbers = {BEST_ROUND: float(rounds_of(run))}
+    question = Message(kind, manifest.config.rounds - 1, {name: weights[name] for name in names}, numbers, texts)
     with _transport(home, manifest) as transport:
         asked = dict.fromkeys(progress.sites, question)
         found = dict(transport.ask(asked, timeout_s=timeout_s))
