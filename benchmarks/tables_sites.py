@@ -92,28 +92,39 @@ def _mean(figure: dict[str, float] | None) -> str:
 
 
 def privacy() -> Rows:
-    """Utility and membership by epsilon, size and length of the training."""
-    header = ("steps", "patients", "seed", "epsilon", "bits, known", "bits, unseen", "membership AUROC", "candidates")
+    """Utility and what attacks found, by epsilon, size and length of the training."""
+    header = (
+        "steps",
+        "patients",
+        "seed",
+        "epsilon",
+        "bits, known",
+        "bits, unseen",
+        "patients found, AUROC",
+        "canaries found, AUROC",
+        "canaries guessed right",
+        "epsilon at least",
+    )
     return header, [
         (
-            found["settings"]["rounds"] * found["settings"]["local_steps"],
+            run["num_steps"],
             run["size"],
             run["seed"],
-            "none" if line["epsilon"] is None else f"{line['epsilon']:g}",
+            _epsilon(line),
             f"{line['bits_known']:.2f}",
             f"{line['bits_unseen']:.2f}",
-            "{auroc:.3f} ({lower:.3f}-{upper:.3f})".format(**line["membership"]),
-            line["membership"]["candidates"],
+            *("{value:.3f} ({lower:.3f}-{upper:.3f})".format(**line[who]) for who in ("patients", "canaries")),
+            f"{line['num_right']} of {line['num_guessed']}",
+            f"{line['least_epsilon']:.2f}",
         )
-        for found in map(_found, ("federated_privacy", "federated_privacy_long"))
-        for run in found.get("runs", [])
-        for line in run["lines"]
+        for run, line in _attacked()
     ]
 
 
 def inversion() -> Rows:
     """Codes found in the update of one step."""
     header = (
+        "steps",
         "patients in training",
         "seed",
         "epsilon",
@@ -124,16 +135,28 @@ def inversion() -> Rows:
     )
     return header, [
         (
+            run["num_steps"],
             run["size"],
             run["seed"],
-            "none" if line["epsilon"] is None else f"{line['epsilon']:g}",
+            _epsilon(line),
             one["patients"],
             *(f"{one[name]:.3f}" for name in ("auroc", "baseline", "precision")),
         )
-        for run in _found("federated_privacy").get("runs", [])
-        for line in run["lines"]
-        for one in line.get("codes", [])
+        for run, line in _attacked()
+        if line["epsilon"] in (None, 8.0)
+        for one in line["codes"]
     ]
+
+
+def _attacked() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for found in map(_found, ("federated_privacy", "federated_privacy_long")):
+        for run in found.get("runs", []):
+            for line in run["trainings"]:
+                yield run, line
+
+
+def _epsilon(line: dict[str, Any]) -> str:
+    return "none" if line["epsilon"] is None else f"{line['epsilon']:g}"
 
 
 def lines(rows: Rows) -> Iterator[str]:

@@ -64,6 +64,15 @@ def test_the_audit_tells_a_whole_log_from_a_changed_one(
         done = call(capsys, "federate", "audit", home, "--json")
         assert done.code == 0
         assert json.loads(done.out)["result"] == "whole"
+    witness = open_coordinator(homes[0]).log
+    witness.append("answered", site="north", kind="train", round=0, head=open_site(homes[1]).log.head)
+    against = ("--against", homes[0] / "audit.jsonl")
+    assert call(capsys, "federate", "audit", homes[1], *against).code == 0
+    witness.append("answered", site="north", kind="train", round=1, head="a" * 64)
+    told = call(capsys, "federate", "audit", homes[1], *against)
+    assert told.code == 1
+    assert "is not in it" in told.err.replace("\n", " ")
+    assert call(capsys, "federate", "audit", homes[0], *against).code == 1
     log = homes[0] / "audit.jsonl"
     log.write_text(log.read_text().replace("north", "south"))
     done = call(capsys, "federate", "audit", homes[0])

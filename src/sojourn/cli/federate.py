@@ -147,18 +147,32 @@ def status(home: _Home) -> None:
         say(f"[dim]{line['time'][:19]}[/] {line['event']} {', '.join(words)}")
 
 
-def audit(home: _Home, as_json: AsJson = False) -> None:
+def audit(
+    home: _Home,
+    against: Annotated[
+        Path | None, typer.Option(help="Site: audit.jsonl of the coordinator, which was told this log's last lines.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Check the audit log: every line, and that none was changed, moved or removed.
 
-    Example: [dim]sojourn federate audit site[/]
-    """
-    from sojourn.errors import DataError
-    from sojourn.federated.flower.homes import open_home
+    A log that was rewritten from its first line looks whole: --against compares it with what the coordinator was told.
 
-    log = open_home(home).log
-    report = log.verify()
-    if report.problems:
-        msg = f"{log.path} must be as it was written; " + "; ".join(report.problems[:5]) + ". Compare it with a backup."
+    Example: [dim]sojourn federate audit site --against coordinator-audit.jsonl[/]
+    """
+    from sojourn.errors import ConfigError, DataError
+    from sojourn.federated.flower.homes import SiteHome, open_home
+    from sojourn.federated.governance.audit import AuditLog
+
+    opened = open_home(home)
+    report = opened.log.verify()
+    problems = report.problems
+    if against is not None:
+        if not isinstance(opened, SiteHome) or not against.is_file():
+            raise ConfigError(f"--against compares a site's log with a coordinator's file; got {home} and {against}.")
+        problems += opened.log.missing_from(AuditLog(against), opened.name)
+    if problems:
+        msg = f"{opened.log.path} must be as it was written; " + "; ".join(problems[:5]) + ". Compare it with a backup."
         raise DataError(msg)
     print_record({"lines": report.num_lines, "last_line": report.head, "result": "whole"}, as_json)
 

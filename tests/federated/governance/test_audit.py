@@ -27,6 +27,22 @@ def test_a_log_that_nobody_touched_is_whole(tmp_path: Path) -> None:
     assert AuditLog(tmp_path / "none.jsonl").verify() == (0, "0" * 64, ())
 
 
+def test_a_log_that_was_written_anew_is_found_by_its_witness(tmp_path: Path) -> None:
+    site, coordinator = AuditLog(tmp_path / "site.jsonl"), AuditLog(tmp_path / "coordinator.jsonl")
+    for number in range(4):
+        site.append("answered", kind="train", round=number)
+        coordinator.append("answered", site="north", kind="train", round=number, head=site.head)
+        coordinator.append("answered", site="south", kind="train", round=number, head="f" * 64)
+    assert site.missing_from(coordinator, "north") == ()
+    assert len(site.missing_from(coordinator, "south")) == 4
+    anew = written(tmp_path / "anew.jsonl", 4)
+    assert anew.verify().problems == ()
+    assert len(anew.missing_from(coordinator, "north")) == 4
+    coordinator.append("answered", site="north", kind="train", round=4, head=coordinator.lines()[0]["head"])
+    (told,) = site.missing_from(coordinator, "north")
+    assert "stands before an older one" in told
+
+
 def drop(lines: list[str]) -> list[str]:
     return lines[:2] + lines[3:]
 

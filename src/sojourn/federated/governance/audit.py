@@ -115,6 +115,35 @@ class AuditLog:
             problems.append(f"the log must end with line {at}, as {self._head.name} says; it has {len(texts)} lines")
         return AuditReport(len(texts), before, tuple(problems))
 
+    def missing_from(self, witness: "AuditLog", site: str) -> tuple[str, ...]:
+        """What a coordinator's log remembers of this site's log and this log does not hold, or holds in another order.
+
+        A log that was written anew from its first line is whole by itself; only who was told its last lines knows.
+
+        Parameters
+        ----------
+        witness : log of the coordinator, which keeps the last line that a site told with each answer.
+        site : the site whose log this is.
+
+        Returns
+        -------
+        tuple of str
+            One sentence for each answer; empty where the two agree.
+        """
+        content = self.path.read_bytes() if self.path.exists() else b""
+        place = {_hash(text): number for number, text in enumerate(content.splitlines(), 1)} | {_FIRST: 0}
+        problems, last = [], 0
+        for line in witness.lines():
+            if line.get("event") != "answered" or line.get("site") != site or not line.get("head"):
+                continue
+            at = place.get(line["head"])
+            if at is None:
+                problems.append(f"the line that the site told last on {line['time'][:19]} is not in it")
+            elif at < last:
+                problems.append(f"the line that the site told last on {line['time'][:19]} stands before an older one")
+            last = last if at is None else max(last, at)
+        return tuple(problems)
+
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         """The file, for one writer at a time: a node and a command may both have something to add."""
