@@ -5,8 +5,9 @@
 Networks: `six` and `many` (31) simulated hospitals of unequal size and policy, with one more that is never seen;
 `eicu` (hospitals of the eICU demo, every fourth held out whole) and `icu-types` (Challenge 2012, one kind of unit held
 out), both from SOJOURN_DATA. Every method has the same network and learning rate. `pooled` makes as many steps on all
-records as the sites make together; `pooled-wide` as many as one site makes, each on as many records as a step of all
-sites together; `local` those of each site alone. Each seed draws other initial weights and, where the hospitals are
+records as the sites make together in 100 rounds; `pooled-wide` as many as one site makes, each on as many records as a
+step of all sites together; `local` those of each site alone. `-long` makes 300 rounds: twice the computing of pooled
+training, in half as many steps one after another, since sites work side by side. Each seed draws other initial weights and, where the hospitals are
 simulated, other hospitals and patients. What a seed has finished is not done again.
 
 All methods speak the vocabulary of the whole network, the local ones too: bits per event of another vocabulary, in
@@ -67,10 +68,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "scaffold": {"strategy": {"name": "scaffold"}},
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},
+    "diloco-long": {"strategy": {"name": "diloco"}, "rounds": 300},
+    "fedfactor-diloco-long": {"strategy": {"name": "diloco"}, "personal": True, "rounds": 300},
     "daisy": {"strategy": {"name": "daisy"}},
     "cotrained": {"strategy": {"name": "fedavg"}, "cotraining": {"patients": 400}},
 }
-AT_HOME = ("fedavg", "diloco", "fedfactor-diloco", "local")
+AT_HOME = ("fedavg", "diloco", "fedfactor-diloco", "fedfactor-diloco-long", "local")
 """Methods after which each site goes on alone with its own records, for a while."""
 AFTERWARDS = {"what": "all", "epochs": 5, "max_subjects": 1000, "instants_per_batch": 384, "outcomes": True}
 ADAPTED = ("fedavg", "fedfactor", "pooled")
@@ -216,12 +219,6 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
         found = score(study, run_of, store, work, name, personal)
         write_json(work / f"{name}.json", {"method": name, "seed": seed} | made | found)
 
-    for name in methods:
-        if not (work / f"{name}.json").exists():
-            run, summary = train(name, METHODS[name])
-            personal = work / name / "private" if METHODS[name].get("personal") else None
-            outside = summary.seconds_outside / summary.seconds
-            keep_score(name, dict.fromkeys(known, run), personal, megabytes=summary.megabytes, outside_share=outside)
     steps = {site: _steps(study, store, site) for site in known}
     width = sum(steps.values()) / max(steps.values())
     for name, number, wide in (("pooled", sum(steps.values()), 1.0), ("pooled-wide", max(steps.values()), width)):
@@ -229,6 +226,12 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
             keep_score(name, dict.fromkeys(known, _pooled(work / name, store, known, number, wide, seed)))
     if not (work / "local.json").exists():
         keep_score("local", {site: train(f"local-{site}", {}, alone=site)[0] for site in known})
+    for name in methods:
+        if not (work / f"{name}.json").exists():
+            run, summary = train(name, METHODS[name])
+            personal = work / name / "private" if METHODS[name].get("personal") else None
+            outside = summary.seconds_outside / summary.seconds
+            keep_score(name, dict.fromkeys(known, run), personal, megabytes=summary.megabytes, outside_share=outside)
     for name in AT_HOME:
         if (work / f"{name}.json").exists() and not (work / f"{name}-at-home.json").exists():
             keep_score(f"{name}-at-home", {site: _went_on(work, name, store, site) for site in known})

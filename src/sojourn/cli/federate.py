@@ -233,7 +233,10 @@ def own(
 
 
 def attack(
-    out: Annotated[Path, typer.Argument(help="Folder for the trainings, attacks.json and attacks.html.")],
+    out: Annotated[
+        Path,
+        typer.Argument(help="Folder for trainings, attacks.json and attacks.html; it holds a copy of the records."),
+    ],
     datasets: Annotated[list[Path], typer.Argument(help="MEDS data sets; all their sites take part.")],
     site: Annotated[str, typer.Option(help="The hospital whose patients are attacked.")],
     config: Annotated[Path | None, typer.Option(help="YAML file of settings: the training that you plan.")] = None,
@@ -262,7 +265,7 @@ def attack(
     table = [
         {
             "training": name_of(one),
-            "bits_per_event": round(one.bits_per_event, 3),
+            "bits_per_event": one.bits_per_event and round(one.bits_per_event, 3),
             "patients": f"{one.patients.value:.3f}, {verdict(one.patients)}",
             "canaries": f"{one.canaries.value:.3f}, {verdict(one.canaries)}",
             "epsilon_at_least": round(one.least_epsilon, 2),

@@ -32,6 +32,8 @@ def test_a_rehearsal_is_attacked_told_and_not_made_twice(simulated_meds: Path, t
     again = rehearse(tmp_path / "out", [simulated_meds], **asked)
     assert (tmp_path / "out" / "epsilon-8" / "found.json").stat().st_mtime_ns == made
     assert again == report
+    with pytest.raises(ConfigError, match="holds one with others"):
+        rehearse(tmp_path / "out", [simulated_meds], **asked | {"seed": 1})
     assert read_json(tmp_path / "out" / REPORT)["trainings"][1]["epsilon"] == 8.0
     page = attack_page(report, tmp_path / "attacks.html").read_text()
     for said in ("epsilon 8", "without noise", "Which codes the patients of one step had"):

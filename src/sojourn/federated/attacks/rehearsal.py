@@ -66,8 +66,8 @@ class Attacked:
     epsilon: float | None
     """Promised to each patient; None without noise."""
     delta: float
-    bits_per_event: float
-    """On tuning subjects of all sites: what the noise costs."""
+    bits_per_event: float | None
+    """On tuning subjects of all sites: what the noise costs; None where they are too few."""
     patients: Interval
     """AUROC of telling members from others among patients; 0.5 is chance."""
     canaries: Interval
@@ -121,7 +121,7 @@ def rehearse(
 
     Parameters
     ----------
-    out : folder for the store with canaries, the trainings, and `attacks.json`.
+    out : folder for the store with canaries, the trainings, and `attacks.json`; it holds a copy of the records.
     datasets : MEDS data sets.
     site : the one that is attacked.
     sites : those that take part; all by default.
@@ -133,9 +133,11 @@ def rehearse(
     Raises
     ------
     ConfigError
-        If the site has too few patients or codes, or the settings are wrong.
+        If the site has too few patients or codes, the settings are wrong, or `out` holds a rehearsal with others.
     """
     planned = read_federated(config)
+    asked = {"site": site, "sites": sites and sorted(sites), "num_canaries": num_canaries, "seed": seed}
+    _keep_settings(out, asked | {"config": planned.model_dump(mode="json")})
     store = _planted(out, datasets, site, num_canaries, seed)
     names = sorted(store.subjects["site"].unique()) if sites is None else sorted({site, *sites})
     rows = store.rows(split="train", sites=[site])
@@ -171,6 +173,15 @@ def folder_of(epsilon: float | None) -> str:
     ('without-noise', 'epsilon-8')
     """
     return "without-noise" if epsilon is None else f"epsilon-{epsilon:g}"
+
+
+def _keep_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a rehearsal, or see that they are those that `out` was begun with."""
+    place = out / "rehearsal.json"
+    if place.exists() and read_json(place) != settings:
+        msg = f"{out} must be new, or of a rehearsal with the same settings; it holds one with others. Choose another."
+        raise ConfigError(msg)
+    write_json(place, settings)
 
 
 # -- groups and trainings ---------------------------------------------------------------------------------------------
@@ -282,10 +293,9 @@ def _trainer(run: Run, store: EventStore, site: str, rows: Ints) -> LocalTrainer
     return trainer
 
 
-def _bits(run: Run) -> float:
+def _bits(run: Run) -> float | None:
     """Bits per event on the tuning subjects, at the best round."""
-    told = [line["bits_per_event"] for line in run.metrics() if line["split"] == "tuning"]
-    return float(min(told)) if told else float("nan")
+    return min((float(line["bits_per_event"]) for line in run.metrics() if line["split"] == "tuning"), default=None)
 
 
 def _code_attacks(trainer: LocalTrainer, config: FederatedConfig) -> Iterator[CodeAttack]:
