@@ -6,9 +6,10 @@ Networks: `six` and `many` (31) simulated hospitals of unequal size and policy, 
 `eicu` (hospitals of the eICU demo, every fourth held out whole) and `icu-types` (Challenge 2012, one kind of unit held
 out), both from SOJOURN_DATA. Every method has the same network and learning rate. `pooled` makes as many steps on all
 records as the sites make together in 100 rounds; `pooled-wide` as many as one site makes, each on as many records as a
-step of all sites together; `local` those of each site alone. `-long` makes 300 rounds: twice the computing of pooled
-training, in half as many steps one after another, since sites work side by side. Each seed draws other initial weights and, where the hospitals are
-simulated, other hospitals and patients. What a seed has finished is not done again.
+step of all sites together; `local` those of each site alone. `-long` makes 300 rounds: three times the computing of
+pooled training, in half as many steps one after another, since sites work side by side. Each seed draws other initial
+weights and, where the hospitals are simulated, other hospitals and patients. What a seed has finished is not done
+again.
 
 All methods speak the vocabulary of the whole network, the local ones too: bits per event of another vocabulary, in
 which what is rare at one hospital is folded into a parent, would be those of other events.
