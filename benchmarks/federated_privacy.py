@@ -5,8 +5,8 @@
 For each size, two simulated hospitals train together, of whose patients about that many are trained on, with no
 privacy and at epsilon 8, 3 and 1 (delta one over the number of patients). The first is attacked as
 `sojourn federate attack` does it: it has three times as many patients, of whom a third is left out and a third teaches
-the attacker's reference, and 50 canaries on average. Utility: bits per event at held-out patients and at a hospital
-that was never seen.
+the attacker's reference; of 100 canaries a coin plants each, and 50 more teach the reference. Utility: bits per event
+at held-out patients and at a hospital that was never seen.
 
 With more rounds than 6 a network learns its patients by heart, so that the attacks have something to find. The result
 is then another file.

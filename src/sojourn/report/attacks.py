@@ -112,8 +112,8 @@ def _codes(report: AttackReport) -> Section:
 def _how(report: AttackReport) -> Section:
     said = paragraph(
         "{} of the patients of {} were trained on, {} were left out, and {} taught the attacker's reference. Of {} "
-        "canaries a coin planted each. {} steps at the site. This is one training of each kind: another draw gives "
-        "other figures.",
+        "canaries a coin planted each; half as many others taught the reference. {} steps at the site. This is one "
+        "training of each kind: another draw gives other figures.",
         count(report.num_members),
         report.site,
         count(report.num_others),

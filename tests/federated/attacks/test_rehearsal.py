@@ -19,7 +19,7 @@ def test_a_rehearsal_is_attacked_told_and_not_made_twice(simulated_meds: Path, t
     asked = {"site": "hospital-1", "config": PLANNED, "epsilons": (None, 8.0), "num_canaries": 20}
     report = rehearse(tmp_path / "out", [simulated_meds], **asked)
     store = EventStore.open(tmp_path / "out" / "store")
-    num_patients = len(store.rows(split="train", sites=["hospital-1"])) - 20
+    num_patients = len(store.rows(split="train", sites=["hospital-1"])) - 30
     assert report.num_members + report.num_others + report.num_reference == num_patients
     plain, private = report.trainings
     assert (plain.epsilon, private.epsilon) == (None, 8.0)
@@ -49,5 +49,6 @@ def test_the_reference_is_the_same_whatever_the_coins_say() -> None:
         parts = [*one.patients, *one.canaries, one.reference]
         assert np.array_equal(np.sort(np.concatenate(parts)), rows)
         assert np.isin(np.concatenate(one.canaries), rows[70:]).all()
+        assert np.isin(one.reference, rows[70:]).sum() == 6  # a third of the canaries teach it what canaries are like
     with pytest.raises(ConfigError, match="60 training patients to be attacked; it has 40"):
         groups_of(np.arange(50), np.arange(50) >= 40, "a", seed=0)

@@ -2,7 +2,8 @@
 
 Patients of one site go by chance to three equal groups: members, who are trained on; others, who are left out; and a
 group of which the attacker trains a reference of its own. The reference must not depend on who is a member: one that
-had learnt from those left out would tell them apart by itself. Canaries are planted by further coins.
+had learnt from those left out would tell them apart by itself. Canaries go to three groups likewise: a reference that
+had seen none would find all of them unlikely, some more than others, and that would drown what was remembered.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ class AttackReport:
     num_others: int
     num_reference: int
     num_canaries: int
-    """Half of them, by coins, were planted."""
+    """Half of them, by coins, were planted; half as many more taught the reference."""
     num_steps: int
     """Steps of the site in a training, at most."""
     trainings: tuple[Attacked, ...]
@@ -102,6 +103,7 @@ class Groups(NamedTuple):
     patients: Coins
     canaries: Coins
     reference: Ints
+    """Patients and canaries that teach the reference."""
 
 
 def rehearse(
@@ -127,7 +129,7 @@ def rehearse(
     sites : those that take part; all by default.
     config : the planned training; its `privacy` gives clip and patients per step, `epsilons` the rest.
     epsilons : cost of a training to each patient; None is a training without noise.
-    num_canaries : half of them are planted.
+    num_canaries : half of them are planted; half as many more teach the reference.
     seed : of groups, coins and canaries.
 
     Raises
@@ -157,7 +159,8 @@ def rehearse(
             run = _trained(out / name, store, names, {site: np.setdiff1d(rows, members)}, own)
             write_json(place, asdict(_attacked(run, reference, store, site, groups, own)))
         found.append(_read(read_json(place)))
-    sizes = (len(groups.patients.members), len(groups.patients.others), len(groups.reference))
+    num_reference = len(groups.reference) - num_canaries // 2
+    sizes = (len(groups.patients.members), len(groups.patients.others), num_reference)
     steps = planned.rounds * planned.local_steps
     report = AttackReport(str(out), site, *sizes, num_canaries, steps, tuple(found))
     write_json(out / REPORT, asdict(report))
@@ -191,7 +194,7 @@ def _planted(out: Path, datasets: Sequence[Path], site: str, num_canaries: int, 
     """The store of all data sets with all canaries."""
     canaries = out / "canaries"
     if not canaries.exists():
-        plant(datasets, canaries, site=site, num=num_canaries, seed=seed)
+        plant(datasets, canaries, site=site, num=num_canaries + num_canaries // 2, seed=seed)
     build_store(out / "store", [*datasets, canaries], derive=derive_outcomes, reads=codes_read)
     return EventStore.open(out / "store")
 
@@ -199,7 +202,7 @@ def _planted(out: Path, datasets: Sequence[Path], site: str, num_canaries: int, 
 def groups_of(
     rows: Ints, is_canary: npt.NDArray[np.bool_], site: str, *, seed: int, coins_seed: int | None = None
 ) -> Groups:
-    """Three groups of patients by chance, and canaries in or out by coins.
+    """Three groups by chance, of patients and of canaries: one teaches the reference, coins part the rest.
 
     Parameters
     ----------
@@ -215,15 +218,17 @@ def groups_of(
         If there are too few patients.
     """
     coins = seed if coins_seed is None else coins_seed
-    patients = np.random.default_rng([seed, 1]).permutation(rows[~is_canary])
-    size = len(patients) // 3
-    if size < _MIN_GROUP:
+    rng = np.random.default_rng([seed, 1])
+    patients, canaries = (rng.permutation(part) for part in (rows[~is_canary], rows[is_canary]))
+    sizes = (len(patients) // 3, len(canaries) // 3)
+    if sizes[0] < _MIN_GROUP:
         msg = (
             f"{site} must have {3 * _MIN_GROUP} training patients to be attacked; it has {len(patients)}. Attack a "
             "larger site, or simulated records."
         )
         raise ConfigError(msg)
-    return Groups(toss(patients[size:], coins), toss(rows[is_canary], coins + 1), np.sort(patients[:size]))
+    reference = np.concatenate([patients[: sizes[0]], canaries[: sizes[1]]])
+    return Groups(toss(patients[sizes[0] :], coins), toss(canaries[sizes[1] :], coins + 1), np.sort(reference))
 
 
 def _with(planned: FederatedConfig, epsilon: float | None) -> FederatedConfig:
