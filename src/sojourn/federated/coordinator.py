@@ -282,7 +282,7 @@ class Coordinator:
         histories = draw_histories(network, job, sum(progress.num_subjects.values()), settings)
         weights = {name: weight.detach().numpy().copy() for name, weight in network.named_parameters()}
         shared = {name: weights[name] for name in shared_names(weights, personal=self.config.personal)}
-        after = rounds_of(self.run_folder)
+        after = min(rounds_of(self.run_folder), self.config.rounds)
         question = Message("label", last, shared | histories.as_tensors(), {BEST_ROUND: float(after)})
         answers = {}
         for site, answer in sorted(self._ask(dict.fromkeys(job.sites, question), last, progress=progress).items()):

@@ -1,16 +1,23 @@
 """Consent: nothing without it, nothing beyond it, nothing after it was taken back."""
 
 import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from federated.conftest import SMALL
 from federated.governance.conftest import Parties
 from sojourn.errors import JobRefusedError
-from sojourn.federated.config import FederatedConfig
+from sojourn.events.store import EventStore
+from sojourn.federated.config import FederatedConfig, read_federated
+from sojourn.federated.coordinator import federate
 from sojourn.federated.governance.approval import Approvals, check_question
-from sojourn.federated.governance.manifest import Manifest, sign_manifest
-from sojourn.federated.messages import Message
+from sojourn.federated.governance.manifest import Manifest, propose, sign_manifest
+from sojourn.federated.messages import BEST_ROUND, Message, Refusal
+from sojourn.federated.site import Site
+from sojourn.federated.transport import InProcess
 
 
 def reason(call: Any, *arguments: Any) -> str:
@@ -54,6 +61,35 @@ def test_a_manifest_that_was_changed_on_disk_is_refused(
     other = manifest.model_copy(update={"name": "other"})
     path.write_bytes(sign_manifest(other, parties.coordinator))  # signed, but not what was agreed to
     assert reason(approvals.approved, digest) == "tampered"
+
+
+class Governing(InProcess):
+    """Sites that look at each question as a deployed one does, and let no wrong one pass."""
+
+    def __init__(self, sites: Mapping[str, Site], manifest: Manifest) -> None:
+        super().__init__(sites)
+        self.manifest = manifest
+        self.kinds: set[str] = set()
+
+    def ask(self, requests: Mapping[str, Message], *, timeout_s: float) -> Iterator[tuple[str, Message | Refusal]]:
+        for site, message in requests.items():
+            check_question(self.manifest, message, site)
+            self.kinds.add(message.kind)
+        return super().ask(requests, timeout_s=timeout_s)
+
+
+def test_all_that_a_coordinator_asks_in_a_training_is_allowed(toy_store: EventStore, tmp_path: Path) -> None:
+    settings = {"personal": True, "cotraining": {"patients": 10, "local_steps": 1, "horizon_hours": 12}}
+    config = read_federated(SMALL | {"rounds": 2, "local_steps": 1} | settings)
+    names = sorted(toy_store.subjects["site"].unique())
+    codes = [code for code in toy_store.vocabulary["code"] if code.startswith("OUTCOME//")]
+    manifest = propose("n", config, names, outcomes=codes)
+    network = Governing({name: Site(name, toy_store, tmp_path / name) for name in names}, manifest)
+    federate(network, tmp_path / "run", config=config)
+    assert network.kinds == {"survey", "hazards", "start", "train", "evaluate", "label"}
+    wrong = Message("train", 0, {}, {"another": 1.0})
+    assert reason(check_question, manifest, wrong, names[0]) == "malformed"
+    assert reason(check_question, manifest, Message("survey", 0, {}, {BEST_ROUND: 1.0}), names[0]) == "malformed"
 
 
 def asked(manifest: Manifest, kind: str = "start", **change: Any) -> Message:

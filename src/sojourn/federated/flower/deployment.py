@@ -118,7 +118,7 @@ def _ask_about(
         raise RunError(f"{msg} Go on with `sojourn federate run`.")
     weights = {name: weight.detach().numpy() for name, weight in Run(run).network().named_parameters()}
     names = shared_names(weights, personal=manifest.config.personal)
-    numbers = {BEST_ROUND: float(rounds_of(run))}
+    numbers = {BEST_ROUND: float(min(rounds_of(run), manifest.config.rounds))}
     question = Message(kind, manifest.config.rounds - 1, {name: weights[name] for name in names}, numbers, texts)
     with _transport(home, manifest) as transport:
         asked = dict.fromkeys(progress.sites, question)

@@ -10,7 +10,7 @@ from sojourn.errors import ConfigError, JobRefusedError, TaskError
 from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.governance.audit import AuditLog
 from sojourn.federated.governance.manifest import Manifest, Signed, verify_manifest
-from sojourn.federated.messages import Message
+from sojourn.federated.messages import BEST_ROUND, Message
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.tasks.definitions import get_task
 
@@ -158,8 +158,11 @@ def check_question(manifest: Manifest, message: Message, site: str) -> None:
     if not 0 <= message.round < most:
         msg = f"round of a {message.kind} must be below {most}, as was agreed to; got {message.round}."
         raise JobRefusedError("round_not_allowed", msg)
-    if message.numbers or message.texts.keys() - (_TEXTS | ({"task"} if message.kind == "validate" else set())):
-        raise JobRefusedError("malformed", "question must hold nothing but tensors, config, outcomes and sites.")
+    texts = _TEXTS | ({"task"} if message.kind == "validate" else set())
+    numbers = set() if message.kind in _WITH_CONFIG else {BEST_ROUND}
+    if message.numbers.keys() - numbers or message.texts.keys() - texts:
+        msg = "question must hold nothing but tensors, config, outcomes, sites and the round of the best weights."
+        raise JobRefusedError("malformed", msg)
     if (message.kind in _WITH_CONFIG) != ("config" in message.texts):
         raise JobRefusedError("malformed", f"question of kind {message.kind} must hold a config where one is due.")
     if "config" in message.texts and _config_of(message) != manifest.config:
