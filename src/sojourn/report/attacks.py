@@ -4,7 +4,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from sojourn.federated.attacks.rehearsal import Attacked, AttackReport
+from sojourn.federated.attacks.found import Attacked
+from sojourn.federated.attacks.rehearsal import AttackReport
 from sojourn.files import atomic_file
 from sojourn.report.blocks import Figure, Section, Table, Tile, Tiles, paragraph
 from sojourn.report.figures.attacks import AttackRow, attack_figure

@@ -8,7 +8,8 @@ import pytest
 from federated.conftest import SMALL
 from sojourn.errors import ConfigError
 from sojourn.events.store import EventStore
-from sojourn.federated.attacks.rehearsal import REPORT, Groups, groups_of, rehearse
+from sojourn.federated.attacks.membership import Groups, groups_of
+from sojourn.federated.attacks.rehearsal import REPORT, rehearse
 from sojourn.files import read_json
 from sojourn.report.attacks import attack_page
 

@@ -13,12 +13,16 @@ import numpy.typing as npt
 import torch
 from scipy.stats import rankdata
 
+from sojourn.errors import ConfigError
 from sojourn.model import Network
 from sojourn.training.batches import collate, pack
 from sojourn.training.config import PretrainConfig
 from sojourn.training.plan import cut, epoch_steps
 from sojourn.training.records import Ints, RecordReader
 from sojourn.trust.bootstrap import Interval, bootstrap_metrics
+
+_MIN_GROUP = 20
+"""Patients of a group, at least: the attack's interval says nothing with fewer."""
 
 
 class Coins(NamedTuple):
@@ -41,6 +45,47 @@ def toss(candidates: Ints, seed: int) -> Coins:
     """
     is_member = np.random.default_rng(seed).random(len(candidates)) < 0.5
     return Coins(candidates[is_member], candidates[~is_member])
+
+
+class Groups(NamedTuple):
+    """Who is trained on at the attacked site."""
+
+    patients: Coins
+    canaries: Coins
+    reference: Ints
+    """Patients and canaries that teach the reference."""
+
+
+def groups_of(
+    rows: Ints, is_canary: npt.NDArray[np.bool_], site: str, *, seed: int, coins_seed: int | None = None
+) -> Groups:
+    """Three groups by chance, of patients and of canaries: one teaches the reference, coins part the rest.
+
+    Parameters
+    ----------
+    rows : training subjects of the site.
+    is_canary : which of them are made up, shape (N,).
+    site : its name, for the error.
+    seed : of the groups.
+    coins_seed : of the coins; the same by default. The reference does not depend on it.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few patients.
+    """
+    coins = seed if coins_seed is None else coins_seed
+    rng = np.random.default_rng([seed, 1])
+    patients, canaries = (rng.permutation(part) for part in (rows[~is_canary], rows[is_canary]))
+    sizes = (len(patients) // 3, len(canaries) // 3)
+    if sizes[0] < _MIN_GROUP:
+        msg = (
+            f"{site} must have {3 * _MIN_GROUP} training patients to be attacked; it has {len(patients)}. Attack a "
+            "larger site, or simulated records."
+        )
+        raise ConfigError(msg)
+    reference = np.concatenate([patients[: sizes[0]], canaries[: sizes[1]]])
+    return Groups(toss(patients[sizes[0] :], coins), toss(canaries[sizes[1] :], coins + 1), np.sort(reference))
 
 
 @torch.no_grad()

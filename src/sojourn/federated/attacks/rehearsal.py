@@ -6,79 +6,30 @@ had learnt from those left out would tell them apart by itself. Canaries go to t
 had seen none would find all of them unlikely, some more than others, and that would drown what was remembered.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-import torch
 
 from sojourn.errors import ConfigError
 from sojourn.events.build import build_store
 from sojourn.events.store import EventStore
 from sojourn.federated.attacks.canaries import plant
-from sojourn.federated.attacks.codes import invert_codes
-from sojourn.federated.attacks.guesses import guess, least_epsilon
-from sojourn.federated.attacks.membership import Coins, membership_auroc, patient_losses, toss
+from sojourn.federated.attacks.found import Attacked, attack, read_attacked
+from sojourn.federated.attacks.membership import groups_of
 from sojourn.federated.config import FederatedConfig, Privacy, read_federated
 from sojourn.federated.coordinator import federate
-from sojourn.federated.local import Job, LocalTrainer
-from sojourn.federated.messages import Tensors
-from sojourn.federated.privacy.accountant import Spending
-from sojourn.federated.privacy.budget import planned_spending
-from sojourn.federated.privacy.steps import PrivateSteps
 from sojourn.federated.site import Site
 from sojourn.federated.transport import InProcess
 from sojourn.files import read_json, write_json
 from sojourn.progress import console
 from sojourn.tasks.outcomes import codes_read, derive_outcomes
 from sojourn.training.records import Ints
-from sojourn.training.run import Run
-from sojourn.trust.bootstrap import Interval
 
 REPORT = "attacks.json"
-_BATCHES = (1, 4, 16, 64)
-_TRIALS = 5
-_MIN_GROUP = 20
-"""Patients of a group, at least: the attacks' intervals say nothing with fewer."""
-
-
-@dataclass(frozen=True, slots=True)
-class CodeAttack:
-    """Which codes did the patients of a step have? Guessed from the update of that step alone."""
-
-    patients: int
-    """In the step."""
-    auroc: float
-    """Of ranking the codes by the update."""
-    baseline: float
-    """Of ranking them by how frequent they are anywhere, without the update."""
-    precision: float
-    """Of as many codes as there truly were."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attacked:
-    """What was found out of one training."""
-
-    epsilon: float | None
-    """Promised to each patient; None without noise."""
-    delta: float
-    bits_per_event: float | None
-    """On tuning subjects of all sites: what the noise costs; None where they are too few."""
-    patients: Interval
-    """AUROC of telling members from others among patients; 0.5 is chance."""
-    canaries: Interval
-    """The same among canaries."""
-    num_guessed: int
-    """Canaries that the auditor dared to guess."""
-    num_right: int
-    least_epsilon: float
-    """What the guesses rule out, with 95 % confidence: the training leaked at least as much."""
-    codes: tuple[CodeAttack, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +46,6 @@ class AttackReport:
     num_steps: int
     """Steps of the site in a training, at most."""
     trainings: tuple[Attacked, ...]
-
-
-class Groups(NamedTuple):
-    """Who is trained on at the attacked site."""
-
-    patients: Coins
-    canaries: Coins
-    reference: Ints
-    """Patients and canaries that teach the reference."""
 
 
 def rehearse(
@@ -157,8 +99,8 @@ def rehearse(
             members = np.concatenate([groups.patients.members, groups.canaries.members])
             own = _with(planned, epsilon)
             run = _trained(out / name, store, names, {site: np.setdiff1d(rows, members)}, own)
-            write_json(place, asdict(_attacked(run, reference, store, site, groups, own)))
-        found.append(_read(read_json(place)))
+            write_json(place, asdict(attack(run, reference, store, site, groups, own)))
+        found.append(read_attacked(read_json(place)))
     num_reference = len(groups.reference) - num_canaries // 2
     sizes = (len(groups.patients.members), len(groups.patients.others), num_reference)
     steps = planned.rounds * planned.local_steps
@@ -199,38 +141,6 @@ def _planted(out: Path, datasets: Sequence[Path], site: str, num_canaries: int, 
     return EventStore.open(out / "store")
 
 
-def groups_of(
-    rows: Ints, is_canary: npt.NDArray[np.bool_], site: str, *, seed: int, coins_seed: int | None = None
-) -> Groups:
-    """Three groups by chance, of patients and of canaries: one teaches the reference, coins part the rest.
-
-    Parameters
-    ----------
-    rows : training subjects of the site.
-    is_canary : which of them are made up, shape (N,).
-    site : its name, for the error.
-    seed : of the groups.
-    coins_seed : of the coins; the same by default. The reference does not depend on it.
-
-    Raises
-    ------
-    ConfigError
-        If there are too few patients.
-    """
-    coins = seed if coins_seed is None else coins_seed
-    rng = np.random.default_rng([seed, 1])
-    patients, canaries = (rng.permutation(part) for part in (rows[~is_canary], rows[is_canary]))
-    sizes = (len(patients) // 3, len(canaries) // 3)
-    if sizes[0] < _MIN_GROUP:
-        msg = (
-            f"{site} must have {3 * _MIN_GROUP} training patients to be attacked; it has {len(patients)}. Attack a "
-            "larger site, or simulated records."
-        )
-        raise ConfigError(msg)
-    reference = np.concatenate([patients[: sizes[0]], canaries[: sizes[1]]])
-    return Groups(toss(patients[sizes[0] :], coins), toss(canaries[sizes[1] :], coins + 1), np.sort(reference))
-
-
 def _with(planned: FederatedConfig, epsilon: float | None) -> FederatedConfig:
     """The planned training with another epsilon."""
     privacy = None
@@ -250,86 +160,3 @@ def _trained(
     }
     federate(InProcess(sites), out / "run", config=config)
     return out / "run"
-
-
-# -- attacks ----------------------------------------------------------------------------------------------------------
-
-
-def _attacked(
-    run: Path, reference: Path, store: EventStore, site: str, groups: Groups, config: FederatedConfig
-) -> Attacked:
-    opened, members = Run(run), np.concatenate([groups.patients.members, groups.canaries.members])
-    patients, _, _ = _told_apart(opened, reference, store, groups.patients)
-    canaries, score, is_member = _told_apart(opened, reference, store, groups.canaries)
-    trainer = _trainer(opened, store, site, members)
-    delta = 1 / len(trainer.rows.train)
-    guesses = guess(score, is_member)
-    return Attacked(
-        epsilon=None if config.privacy is None else config.privacy.epsilon,
-        delta=delta,
-        bits_per_event=_bits(opened),
-        patients=patients,
-        canaries=canaries,
-        num_guessed=guesses.num_guessed,
-        num_right=guesses.num_right,
-        least_epsilon=least_epsilon(guesses, delta),
-        codes=tuple(_code_attacks(trainer, config)),
-    )
-
-
-def _told_apart(
-    run: Run, reference: Path, store: EventStore, coins: Coins
-) -> tuple[Interval, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """AUROC of members among candidates, with the attacker's score and the truth."""
-    rows, is_member = np.concatenate(coins), np.repeat([True, False], [len(part) for part in coins])
-    loss, expected = (
-        patient_losses(opened.network(), opened.reader(store), rows, opened.config) for opened in (run, Run(reference))
-    )
-    return membership_auroc(loss, expected, is_member), expected - loss, is_member
-
-
-def _trainer(run: Run, store: EventStore, site: str, rows: Ints) -> LocalTrainer:
-    """The finished model at the attacked site, with the subjects that it was trained on."""
-    hazards = torch.zeros(len(run.vocabulary), len(run.config.network().hazard_edges_hours) + 1)
-    job = Job(run.vocabulary, tuple(run.outcomes), tuple(run.sites), hazards, run.config)
-    trainer = LocalTrainer(job, store, site, total_steps=1)
-    trainer.network.load_state_dict(run.network().state_dict())
-    trainer.rows = trainer.rows._replace(train=np.sort(rows))
-    return trainer
-
-
-def _bits(run: Run) -> float | None:
-    """Bits per event on the tuning subjects, at the best round."""
-    return min((float(line["bits_per_event"]) for line in run.metrics() if line["split"] == "tuning"), default=None)
-
-
-def _code_attacks(trainer: LocalTrainer, config: FederatedConfig) -> Iterator[CodeAttack]:
-    """Attack the gradients of single steps, by the number of patients in the step."""
-    whole, table = trainer.rows.train, trainer.job.vocabulary.table
-    popularity = table["count"].to_numpy().astype(float)
-    can_emit = ~(table["target_only"] | table["is_static"]).to_numpy()
-    noise = 0.0 if config.privacy is None else planned_spending(config, len(whole)).noise
-    clip = float("inf") if config.privacy is None else config.privacy.clip
-    for size in (size for size in _BATCHES if size <= len(whole)):
-        told = []
-        for trial in range(_TRIALS):
-            rows = np.sort(np.random.default_rng([size, trial]).choice(whole, size, replace=False))
-            update = _update(trainer, rows, Spending(1, 1.0, noise), clip, trial)
-            occurred = np.zeros(len(table), dtype=bool)
-            occurred[trainer.sampler.reader.read(rows).events.code] = True
-            told.append(invert_codes(update, occurred, popularity, can_emit))
-        means = np.mean([(one.auroc, one.baseline, one.precision) for one in told], axis=0)
-        yield CodeAttack(size, *map(float, means))
-
-
-def _update(trainer: LocalTrainer, rows: Ints, spending: Spending, clip: float, seed: int) -> Tensors:
-    """What one step of plain descent on some patients would send: minus its gradient."""
-    trainer.rows = trainer.rows._replace(train=rows)
-    gradient = PrivateSteps(trainer, spending, clip=clip, seed=seed).gradient(0)
-    return {name: -part.numpy() for name, part in gradient.items()}
-
-
-def _read(content: dict[str, Any]) -> Attacked:
-    """What `asdict` made of an `Attacked`."""
-    intervals = {name: Interval(**content[name]) for name in ("patients", "canaries")}
-    return Attacked(**content | intervals | {"codes": tuple(CodeAttack(**one) for one in content["codes"])})
