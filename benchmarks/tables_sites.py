@@ -102,6 +102,7 @@ def privacy() -> Rows:
         "bits, unseen",
         "patients found, AUROC",
         "canaries found, AUROC",
+        "patients guessed right",
         "canaries guessed right",
         "epsilon at least",
     )
@@ -114,7 +115,7 @@ def privacy() -> Rows:
             f"{line['bits_known']:.2f}",
             f"{line['bits_unseen']:.2f}",
             *("{value:.3f} ({lower:.3f}-{upper:.3f})".format(**line[who]) for who in ("patients", "canaries")),
-            f"{line['num_right']} of {line['num_guessed']}",
+            *("{2} of {1}".format(*line[f"guessed_{who}"]) for who in ("patients", "canaries")),
             f"{line['least_epsilon']:.2f}",
         )
         for run, line in _attacked()

@@ -5,6 +5,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sojourn.federated.attacks.found import Attacked
+from sojourn.federated.attacks.guesses import Guesses
 from sojourn.federated.attacks.rehearsal import AttackReport
 from sojourn.files import atomic_file
 from sojourn.report.blocks import Figure, Section, Table, Tile, Tiles, paragraph
@@ -52,7 +53,7 @@ def verdict(found: Interval) -> str:
 
 def _who(report: AttackReport) -> Section:
     rows = [AttackRow(name_of(one), _limits(one.patients), _limits(one.canaries)) for one in report.trainings]
-    tiles = [Tile(fixed(one.canaries.value), f"canaries, {name_of(one)}") for one in report.trainings]
+    tiles = [Tile(fixed(one.patients.value), f"patients, {name_of(one)}") for one in report.trainings]
     table = Table(
         "Who was trained on: AUROC of the attack, and what it says",
         ("training", "bits per event", "patients", "canaries"),
@@ -64,7 +65,7 @@ def _who(report: AttackReport) -> Section:
     said = paragraph(
         "The attacker holds the finished model and a reference model of other patients, and takes for trained on "
         "whoever is likelier under the first. 0.5 is chance. <b>Canaries</b> are made-up patients whose codes come in "
-        "an order drawn at random: the hardest case for a training that should forget."
+        "an order drawn at random, which can only be learnt by heart."
     )
     figure = Figure(Markup(attack_figure(rows)), "Bars are 95 % intervals over the candidates.")
     return Section("who", "Who was trained on?", (Tiles(tuple(tiles)), said, figure, table))
@@ -72,21 +73,21 @@ def _who(report: AttackReport) -> Section:
 
 def _least(report: AttackReport) -> Section:
     table = Table(
-        "What was promised, and what the guesses at canaries prove at least (95 % confidence)",
-        ("training", "epsilon promised", "canaries guessed", "right", "epsilon at least"),
+        "What was promised, and what the guesses prove at least (95 % confidence)",
+        ("training", "epsilon promised", "patients guessed right", "canaries guessed right", "epsilon at least"),
         tuple(
             (
                 name_of(one),
                 "none" if one.epsilon is None else f"{one.epsilon:g}",
-                count(one.num_guessed),
-                count(one.num_right),
+                _right(one.guessed_patients),
+                _right(one.guessed_canaries),
                 fixed(one.least_epsilon),
             )
             for one in report.trainings
         ),
     )
     said = paragraph(
-        "Each canary was put in or left out by a fair coin, so the share of right guesses bounds the epsilon of the "
+        "Each candidate was put in or left out by a fair coin, so the share of right guesses bounds the epsilon of the "
         "training from below (Steinke, Nasr, Jagielski 2023). A bound above the promise would be a fault of the code; "
         "a low bound says how these attacks did, not that no other could do better."
     )
@@ -123,6 +124,10 @@ def _how(report: AttackReport) -> Section:
         count(report.num_steps),
     )
     return Section("how", "How it was done", (said,))
+
+
+def _right(guesses: Guesses) -> str:
+    return f"{count(guesses.num_right)} of {count(guesses.num_guessed)}"
 
 
 def _limits(found: Interval) -> tuple[float, float, float]:

@@ -1,9 +1,9 @@
-"""Made-up patients that a training would have to learn by heart: planted in a site, they tell how much it remembers.
+"""Made-up patients that can only be learnt by heart: planted in a site, they tell how much a training remembers.
 
 A canary looks like a record of its site, with the site's codes and recorded values; what is its own is their order, one
-code at a time, drawn at random. Nothing about other patients helps to guess it, so a model that finds a canary likelier
-than a canary that stayed out has seen it. Canaries are the hardest case, not the usual one: real patients are
-like each other, and less of them has to be remembered.
+code at a time, drawn at random. Nothing about other patients helps to guess it, so a model that finds a canary
+likelier than a canary that stayed out has seen it. Whether canaries or patients are remembered better depends on the
+network and the training; both are looked at.
 """
 
 from collections.abc import Sequence

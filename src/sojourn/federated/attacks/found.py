@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from sojourn.events.store import EventStore
 from sojourn.federated.attacks.codes import invert_codes
-from sojourn.federated.attacks.guesses import guess, least_epsilon
+from sojourn.federated.attacks.guesses import Guesses, guess, least_epsilon
 from sojourn.federated.attacks.membership import Coins, Groups, membership_auroc, patient_losses
 from sojourn.federated.config import FederatedConfig
 from sojourn.federated.local import Job, LocalTrainer
@@ -54,11 +53,11 @@ class Attacked:
     """AUROC of telling members from others among patients; 0.5 is chance."""
     canaries: Interval
     """The same among canaries."""
-    num_guessed: int
-    """Canaries that the auditor dared to guess."""
-    num_right: int
+    guessed_patients: Guesses
+    """How guesses at patients went, whom fair coins put in or left out."""
+    guessed_canaries: Guesses
     least_epsilon: float
-    """What the guesses rule out, with 95 % confidence: the training leaked at least as much."""
+    """What the guesses at either rule out, with 95 % confidence: the training leaked at least as much."""
     codes: tuple[CodeAttack, ...]
 
 
@@ -76,33 +75,31 @@ def attack(
     config : settings of the training; its `privacy` says what noise an update would have.
     """
     opened, members = Run(run), np.concatenate([groups.patients.members, groups.canaries.members])
-    patients, _, _ = _told_apart(opened, reference, store, groups.patients)
-    canaries, score, is_member = _told_apart(opened, reference, store, groups.canaries)
+    patients, guessed_patients = _told_apart(opened, reference, store, groups.patients)
+    canaries, guessed_canaries = _told_apart(opened, reference, store, groups.canaries)
     trainer = _trainer(opened, store, site, members)
     delta = 1 / len(trainer.rows.train)
-    guesses = guess(score, is_member)
     return Attacked(
         epsilon=None if config.privacy is None else config.privacy.epsilon,
         delta=delta,
         bits_per_event=_bits(opened),
         patients=patients,
         canaries=canaries,
-        num_guessed=guesses.num_guessed,
-        num_right=guesses.num_right,
-        least_epsilon=least_epsilon(guesses, delta),
+        guessed_patients=guessed_patients,
+        guessed_canaries=guessed_canaries,
+        # Two chances to be wrong: each bound is surer.
+        least_epsilon=max(least_epsilon(one, delta, level=0.975) for one in (guessed_patients, guessed_canaries)),
         codes=tuple(_code_attacks(trainer, config)),
     )
 
 
-def _told_apart(
-    run: Run, reference: Path, store: EventStore, coins: Coins
-) -> tuple[Interval, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """AUROC of members among candidates, with the attacker's score and the truth."""
+def _told_apart(run: Run, reference: Path, store: EventStore, coins: Coins) -> tuple[Interval, Guesses]:
+    """AUROC of members among candidates, and how guesses at some of them went."""
     rows, is_member = np.concatenate(coins), np.repeat([True, False], [len(part) for part in coins])
     loss, expected = (
         patient_losses(opened.network(), opened.reader(store), rows, opened.config) for opened in (run, Run(reference))
     )
-    return membership_auroc(loss, expected, is_member), expected - loss, is_member
+    return membership_auroc(loss, expected, is_member), guess(expected - loss, is_member)
 
 
 def _trainer(run: Run, store: EventStore, site: str, rows: Ints) -> LocalTrainer:
@@ -149,4 +146,5 @@ def _update(trainer: LocalTrainer, rows: Ints, spending: Spending, clip: float, 
 def read_attacked(content: dict[str, Any]) -> Attacked:
     """What `asdict` made of an `Attacked`."""
     intervals = {name: Interval(**content[name]) for name in ("patients", "canaries")}
-    return Attacked(**content | intervals | {"codes": tuple(CodeAttack(**one) for one in content["codes"])})
+    guesses = {name: Guesses(*content[name]) for name in ("guessed_patients", "guessed_canaries")}
+    return Attacked(**content | intervals | guesses | {"codes": tuple(CodeAttack(**one) for one in content["codes"])})

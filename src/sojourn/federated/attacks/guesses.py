@@ -1,7 +1,7 @@
 """From guesses at who was trained on to the least epsilon that they leave possible: an audit in one training.
 
-Canaries are put in or left out by fair coins. Of m coins an auditor who sees the finished model guesses r, and v of the
-guesses are right. Under (epsilon, delta) differential privacy v is hardly ever larger than a binomial with success
+Candidates are put in or left out by fair coins. Of m coins an auditor who sees the finished model guesses r, and v of
+the guesses are right. Under (epsilon, delta) differential privacy v is hardly ever larger than a binomial with success
 probability e^epsilon / (1 + e^epsilon); an epsilon under which v would be too surprising cannot be what was kept.
 
 References
@@ -18,25 +18,26 @@ from scipy.special import expit
 from scipy.stats import binom
 
 GUESSED = 0.4
-"""Share of the canaries that are guessed, half in and half out: set before anything was seen."""
+"""Share of the candidates that are guessed, half in and half out: set before anything was seen."""
 _MOST = 50.0
 
 
 class Guesses(NamedTuple):
     """How an auditor's guesses went."""
 
-    num_canaries: int
+    num_candidates: int
     num_guessed: int
+    """Candidates that the auditor dared to guess."""
     num_right: int
 
 
 def guess(score: npt.NDArray[np.float64], is_member: npt.NDArray[np.bool_]) -> Guesses:
-    """Guess that the canaries with the highest scores were trained on, and those with the lowest were not.
+    """Guess that the candidates with the highest scores were trained on, and those with the lowest were not.
 
     Examples
     --------
     >>> guess(np.array([0.9, 0.1, 0.5, 0.4, 0.0]), np.array([True, False, True, False, True]))
-    Guesses(num_canaries=5, num_guessed=2, num_right=1)
+    Guesses(num_candidates=5, num_guessed=2, num_right=1)
     """
     each = int(len(score) * GUESSED / 2)
     order = np.argsort(score, kind="stable")
