@@ -117,6 +117,7 @@ class Site:
         state = self.memory.before(message.round)
         began = _without_control(message.tensors)
         _check_weights(message.tensors, trainer)
+        best = _rounds_in(message, 0)
         trainer.load(began | (state.personal or self._first_personal))
         trainer.num_made = state.num_made
         trainer.forget_moments()
@@ -142,7 +143,7 @@ class Site:
             control = withhold_rare(drift.mean(), self._rows_told(trainer, config))
             answer |= {CONTROL + n: c - state.control.get(n, np.zeros_like(c)) for n, c in control.items()}
         personal = {name: weight for name, weight in now.items() if name not in began}
-        best, with_moments = _rounds_in(message, 0), config.keep_moments
+        with_moments = config.keep_moments
         self.memory.keep(message.round, trainer, personal, control, with_moments=with_moments, best_round=best)
         numbers = {"steps": float(result.num_steps)}
         if config.privacy is None:  # a loss is computed from patients, and would have to be paid for

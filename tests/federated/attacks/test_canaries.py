@@ -7,7 +7,8 @@ import pytest
 
 from helpers.toy_process import write_toy_meds
 from sojourn.errors import ConfigError
-from sojourn.events.meds import subjects_of, validate
+from sojourn.events.meds import subjects_of, validate, write_table
+from sojourn.events.units import UNITS
 from sojourn.federated.attacks.canaries import NUM_EVENTS, plant
 
 
@@ -23,12 +24,23 @@ def test_canaries_have_the_codes_and_values_of_their_site_in_an_order_of_their_o
     own = rows.filter(pl.col("site") == "hospital-1")
     known = own.select("code", "numeric_value").unique()
     assert made.join(known, on=["code", "numeric_value"], how="anti", nulls_equal=True).is_empty()
+    units = [pl.read_parquet(place / UNITS) for place in (simulated_meds, tmp_path / "canaries")]
+    told = pl.col("site") == "hospital-1", pl.col("code").is_in(made["code"].implode())
+    assert units[1].equals(units[0].filter(*told))  # or their values would be read in other units than the site's
     subjects = subjects_of(tmp_path / "canaries")
     assert subjects["site"].unique().to_list() == ["hospital-1"]
     assert subjects["split"].unique().to_list() == ["train"]
     bodies = [part.tail(NUM_EVENTS) for part in made.partition_by("subject_id", maintain_order=True)]
     assert all(body["code"].n_unique() == body["time"].n_unique() == NUM_EVENTS for body in bodies)
     assert len({tuple(body["code"]) for body in bodies}) == 20
+
+
+def test_a_record_of_facts_alone_is_no_donor(simulated_meds: Path, tmp_path: Path) -> None:
+    facts = pl.DataFrame({"subject_id": range(1, 2001), "code": "GENDER//F", "site": "hospital-1"})
+    empty = {"time": pl.lit(None, pl.Datetime("us")), "numeric_value": pl.lit(None, pl.Float32)}
+    (tmp_path / "facts" / "data").mkdir(parents=True)
+    write_table(facts.with_columns(**empty), tmp_path / "facts" / "data" / "0.parquet")
+    assert len(plant([simulated_meds, tmp_path / "facts"], tmp_path / "out", site="hospital-1", num=10)) == 10
 
 
 def test_the_seed_alone_says_what_the_canaries_are(simulated_meds: Path, tmp_path: Path) -> None:

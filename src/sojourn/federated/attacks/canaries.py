@@ -16,6 +16,7 @@ import polars as pl
 from sojourn.errors import ConfigError
 from sojourn.events import codes as grammar
 from sojourn.events.meds import iterate_shards, read_codes, site_column, write_table
+from sojourn.events.units import UNITS
 from sojourn.files import atomic_folder, write_json
 
 NUM_EVENTS = 16
@@ -57,7 +58,9 @@ def plant(datasets: Sequence[Path], out: Path, *, site: str, num: int = 100, see
         msg = f"canaries need {_MIN_CODES} codes with {_MIN_ROWS} values at {site}; it has {len(values)}. Take another."
         raise ConfigError(msg)
     begun = _beginnings(rows)
-    donors = begun["subject_id"].unique().sort().to_numpy()
+    donors = (
+        begun.drop_nulls("first")["subject_id"].unique().sort().to_numpy()
+    )  # a record of facts alone begins nowhere
     ids = [last_id + 1 + k for k in range(num)]
     parts = [_canary(begun, int(rng.choice(donors)), values, rng, subject) for subject in ids]
     table = pl.concat(parts).with_columns(pl.col("numeric_value").cast(pl.Float32), site=pl.lit(site))
@@ -68,6 +71,9 @@ def plant(datasets: Sequence[Path], out: Path, *, site: str, num: int = 100, see
         known = pl.concat([read_codes(dataset) for dataset in datasets]).unique("code", maintain_order=True)
         write_table(known.filter(pl.col("code").is_in(table["code"].implode())), part / "metadata" / "codes.parquet")
         write_table(pl.DataFrame({"subject_id": ids, "split": "train"}), part / "metadata" / "subject_splits.parquet")
+        if units := [pl.read_parquet(dataset / UNITS) for dataset in datasets if (dataset / UNITS).exists()]:
+            own = pl.concat(units).filter(pl.col("site") == site, pl.col("code").is_in(table["code"].implode()))
+            write_table(own, part / UNITS)
         named = {"dataset_name": "canaries", "site_id_columns": ["site"], "seed": seed}
         write_json(part / "metadata" / "dataset.json", named)
     return ids
