@@ -290,7 +290,7 @@ def test_under_scaffold_nothing_of_rare_codes_leaves_a_site(toy_store: EventStor
     assert len(updates) == 9
     # Sites answer in the order of their names.
     for update, site in zip(updates, [*sites.values()] * 3, strict=True):
-        told = site._rows_told(*site._opened())
+        told = site._opened()[0].is_told
         assert not told.all()
         for name in CODE_TABLES:
             assert not any(update.tensors[place][: len(told)][~told].any() for place in (name, CONTROL + name))

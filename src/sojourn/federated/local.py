@@ -12,6 +12,7 @@ from sojourn.errors import ConfigError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.messages import Tensors
+from sojourn.federated.privacy.release import read_without_rare
 from sojourn.model import Network
 from sojourn.training.config import PretrainConfig
 from sojourn.training.devices import make_fabric
@@ -94,16 +95,31 @@ class LocalTrainer:
     site : the site's name.
     total_steps : steps that the schedule of the learning rate spans.
     left_out : ids of subjects that are not used.
+    min_cell : codes of fewer training patients are learnt as the `//unknown` of their parent.
     """
 
     def __init__(
-        self, job: Job, store: EventStore, site: str, *, total_steps: int, left_out: frozenset[int] = frozenset()
+        self,
+        job: Job,
+        store: EventStore,
+        site: str,
+        *,
+        total_steps: int,
+        left_out: frozenset[int] = frozenset(),
+        min_cell: int = 1,
     ) -> None:
         self.job, self.site, self.config = job, site, job.config
         self.rows = SiteRows.of(store, site, job.config, left_out)
         self.num_instants: Ints = store.subjects["num_instants"].to_numpy().astype(np.int64)
         reader = RecordReader(store, job.vocabulary, list(job.sites))
         outcomes = np.array([job.vocabulary.index[code] for code in job.outcomes], dtype=np.int64)
+        self.is_told = np.ones(len(job.vocabulary), dtype=np.bool_)
+        """(V,) codes that at least `min_cell` training patients have."""
+        self._judge = Sampler(reader, job.config, outcomes, any_weights(job.vocabulary))
+        if min_cell > 1:
+            forgotten = job.config.unknown_share
+            rare = read_without_rare(reader, self.rows.train, min_cell=min_cell, unknown_share=forgotten)
+            reader, self.is_told = RecordReader(store, job.vocabulary, list(job.sites), rare.read_as), rare.is_told
         self.sampler = Sampler(reader, job.config, outcomes, any_weights(job.vocabulary))
         self.fabric = make_fabric(job.config.accelerator, job.config.precision)
         self.network = job.network()
@@ -153,11 +169,11 @@ class LocalTrainer:
         return ((k, samples) for k, (_, samples) in enumerate(prepared))
 
     def evaluate(self) -> TuningLoss | None:
-        """Loss on the site's tuning subjects; None where there are none."""
+        """Loss on the site's tuning subjects, their rare codes too; None where there are none."""
         if not len(self.rows.tuning):
             return None
         self.network.eval()
-        return tuning_loss(self.network, self.sampler, self._epoch(self.rows.tuning), self.fabric)
+        return tuning_loss(self.network, self._judge, self._epoch(self.rows.tuning), self.fabric)
 
     def _epoch(self, rows: Ints) -> list[Step]:
         config = self.config

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from sojourn.errors import FederationError, UpdateRefusedError
@@ -20,7 +19,7 @@ from sojourn.federated.messages import BEST_ROUND, Message, Tensors, check
 from sojourn.federated.personal import is_personal, own_rows_only
 from sojourn.federated.privacy.budget import planned_spending, private_steps, read_budget
 from sojourn.federated.privacy.ledger import Ledger
-from sojourn.federated.privacy.release import codes_told, hide_few, rows_told, withhold_rare
+from sojourn.federated.privacy.release import codes_told, hide_few, withhold_rare
 from sojourn.federated.privacy.steps import PrivateSteps
 from sojourn.federated.strategies.averaging import CONTROL
 from sojourn.federated.survey import survey, to_message
@@ -52,7 +51,6 @@ class Site:
         self._trainer: LocalTrainer | None = None
         self._config: FederatedConfig | None = None
         self._first_personal: Tensors = {}
-        self._told: npt.NDArray[np.bool_] | None = None
         self._answers: dict[str, Callable[[Message], Message]] = {
             "survey": self._survey,
             "hazards": self._hazards,
@@ -105,7 +103,7 @@ class Site:
     def _start(self, message: Message) -> Message:
         trainer, config = self._open(message)  # what cannot be opened replaces nothing
         self.memory.keep_job(message)
-        self._trainer, self._config, self._told = trainer, config, None
+        self._trainer, self._config = trainer, config
         steps = trainer.num_steps(config.local_steps, config.max_local_epochs)
         return Message("start", 0, {}, {"steps_per_round": float(steps)})
 
@@ -135,12 +133,12 @@ class Site:
         now = trainer.weights()
         delta = {name: now[name] - began[name] for name in began}
         if config.privacy is None:
-            delta = withhold_rare(delta, self._rows_told(trainer, config))
+            delta = withhold_rare(delta, trainer.is_told)
         row = trainer.job.sites.index(self.name) + 1
         answer = own_rows_only(delta, row)
         control: Tensors = {}
         if drift is not None:
-            control = withhold_rare(drift.mean(), self._rows_told(trainer, config))
+            control = withhold_rare(drift.mean(), trainer.is_told)
             answer |= {CONTROL + n: c - state.control.get(n, np.zeros_like(c)) for n, c in control.items()}
         personal = {name: weight for name, weight in now.items() if name not in began}
         with_moments = config.keep_moments
@@ -164,13 +162,6 @@ class Site:
         makes = PrivateSteps(trainer, spending, clip=config.privacy.clip)
         return makes.train(steps, first_number, config.total_steps)
 
-    def _rows_told(self, trainer: LocalTrainer, config: FederatedConfig) -> npt.NDArray[np.bool_]:
-        """Rows of the tables of codes that enough of the site's patients move."""
-        if self._told is None:
-            reader = trainer.sampler.reader
-            is_told = codes_told(reader, trainer.rows.train, min_cell=config.min_cell)
-            self._told = rows_told(is_told, reader, config.pretrain.unknown_share)
-        return self._told
 
     def _evaluate(self, message: Message) -> Message:
         """Sums of the tuning loss, so that those of all sites add up; nothing for too few subjects."""
@@ -236,8 +227,14 @@ class Site:
             raise FederationError(msg)
         config = _config_in(message)
         job = Job(*_shared_in(message), torch.from_numpy(message.tensors["log_hazard"]), config.pretrain)
-        total = config.total_steps
-        trainer = LocalTrainer(job, self.store, self.name, total_steps=total, left_out=self.left_out)
+        trainer = LocalTrainer(
+            job,
+            self.store,
+            self.name,
+            total_steps=config.total_steps,
+            left_out=self.left_out,
+            min_cell=config.min_cell if config.privacy is None else 1,  # noise hides rare codes too
+        )
         first = trainer.weights() if config.personal else {}
         self._first_personal = {name: weight for name, weight in first.items() if is_personal(name)}
         return trainer, config

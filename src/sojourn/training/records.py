@@ -127,13 +127,18 @@ class RecordReader:
     store : the open store.
     vocabulary : the model's vocabulary; codes that it does not know become ``//unknown`` of their parent.
     sites : names of the sites that the run knows; the i-th has index i + 1, all others 0.
+    read_as : (V,) the code that the history shows in place of each, -1 to leave its events out; by default itself.
+        Questions are answered by the codes as they are.
     """
 
-    def __init__(self, store: EventStore, vocabulary: ModelVocabulary, sites: Sequence[str]) -> None:
+    def __init__(
+        self, store: EventStore, vocabulary: ModelVocabulary, sites: Sequence[str], read_as: Ints | None = None
+    ) -> None:
         self.store, self.vocabulary = store, vocabulary
         self.translation = vocabulary.translate(store)
         self._code = np.asarray(self.translation.index, dtype=np.int64)
         self.num_codes = len(vocabulary)
+        self._read_as = read_as
         self._is_target_only = vocabulary.table["target_only"].to_numpy()
         self._is_store_target = store.vocabulary["target_only"].to_numpy()
         site_index = {name: i + 1 for i, name in enumerate(sites)}
@@ -173,12 +178,18 @@ class RecordReader:
             self._timed_code[store_code],
             _concatenate([s.value for s in subjects], np.float32),
         )
-        everything = events
-        if rng is not None and unknown_share > 0:
-            events = events._replace(code=self._forget(events, rng, unknown_share))
-            # A code that is forgotten in the history comes all the same, and so does the unknown one in its place.
-            everything = _together(everything, events.take(events.code != everything.code))
         is_target = self._is_store_target[store_code] | self._is_target_only[events.code]
+        everything, shown_code = events, events.code
+        if self._read_as is not None:
+            shown_code = np.where(is_target, shown_code, self._read_as[shown_code])
+        if rng is not None and unknown_share > 0:
+            shown_code = self._forget(events.subject, shown_code, rng, unknown_share)
+        if shown_code is not events.code:
+            # What the history shows as another code comes all the same, and so does the code in its place.
+            is_changed, is_kept = shown_code != events.code, shown_code >= 0
+            events = events._replace(code=shown_code)
+            everything = _together(everything, events.take(is_changed & is_kept))
+            events, is_target = events.take(is_kept), is_target[is_kept]
         is_thinned, is_hidden = _thin(events, len(rows), self.num_codes, rng, thin_share)
         shown = _canonical(events.take(~is_target & ~is_hidden))
         static_code = _concatenate([s.static_code for s in subjects], np.int64)
@@ -209,15 +220,15 @@ class RecordReader:
         """What the store holds of one subject, or as much of it as may be used."""
         return self.store.subject(row)
 
-    def _forget(self, events: EventTable, rng: np.random.Generator, share: float) -> Ints:
+    def _forget(self, subject: Ints, code: Ints, rng: np.random.Generator, share: float) -> Ints:
         """Codes with a random share of the (subject, code) pairs replaced by the `//unknown` of a level above.
 
         A new hospital's code may share all levels but the last with a known one, or only the first.
         """
-        pair, inverse = np.unique(events.subject * self.num_codes + events.code, return_inverse=True)
+        pair, inverse = np.unique(subject * self.num_codes + code, return_inverse=True)
         level = rng.integers(0, 2, len(pair))[inverse]
-        is_forgotten = (rng.random(len(pair)) < share)[inverse] & ~self._is_target_only[events.code]
-        return np.where(is_forgotten, self._unknown[level, events.code], events.code)
+        is_forgotten = (rng.random(len(pair)) < share)[inverse] & ~self._is_target_only[code] & (code >= 0)
+        return np.where(is_forgotten, self._unknown[level, code], code)
 
 
 def age_years(records: Records, subject: Ints, seconds: npt.NDArray[np.float64]) -> Floats:

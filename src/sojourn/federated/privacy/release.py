@@ -1,6 +1,6 @@
-"""The last look at an update before it leaves a site that trains without noise."""
+"""What of rare codes leaves a site that trains without noise: nothing that tells which of them a patient has."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,15 +9,13 @@ from sojourn.federated.messages import Tensors
 from sojourn.training.records import Ints, RecordReader
 
 _CHUNK = 256
-CODE_TABLES = (
-    "events.code.weight",
-    "events.gate.weight",
-    "code_head.bias",
-    "code_head.site_bias.weight",
-    "code_head.recency.own",
-    "code_head.panel.own",
-)
-"""Weights with a row per code; some have one more, for END."""
+CODE_TABLES = ("events.code.weight", "events.gate.weight", "code_head.recency.own", "code_head.panel.own")
+"""Weights with a row per code that moves where the code occurs or is asked; one has a row more, for END."""
+OUTPUT_TABLES = ("code_head.bias", "code_head.site_bias.weight")
+"""Weights with a row per code that moves at every decision: up where the code comes, down where it does not.
+
+They leave whole. The rows of rare codes move down alone, as the history does not show these (`read_without_rare`); what
+one hospital alone records would otherwise be taken for what is recorded everywhere."""
 
 
 def codes_told(reader: RecordReader, rows: Ints, *, min_cell: int) -> npt.NDArray[np.bool_]:
@@ -30,6 +28,35 @@ def codes_told(reader: RecordReader, rows: Ints, *, min_cell: int) -> npt.NDArra
         patients += np.bincount(np.unique(pairs) % reader.num_codes, minlength=reader.num_codes)
     is_told: npt.NDArray[np.bool_] = patients >= min_cell
     return is_told
+
+
+class WithoutRare(NamedTuple):
+    """How the codes of a site are read that few of its patients have."""
+
+    read_as: Ints
+    """(V,) for `RecordReader`: themselves, the `//unknown` of their parent, or -1 where few have even that."""
+    is_told: npt.NDArray[np.bool_]
+    """(V,) codes whose rows may leave: those that enough patients have, by themselves or for others."""
+
+
+def read_without_rare(reader: RecordReader, rows: Ints, *, min_cell: int, unknown_share: float) -> WithoutRare:
+    """How the histories of some patients are read so that codes of fewer than `min_cell` of them do not appear.
+
+    Static facts and what is an outcome only stay as they are: no code head predicts them, and their rows are withheld.
+    Where codes are forgotten in training (`unknown_share`), an `//unknown` stands for all codes below it, and its row
+    moves by their patients: it is told where any of them is.
+    """
+    table = reader.vocabulary.table
+    is_fixed = (table["target_only"] | table["is_static"]).to_numpy()
+    is_told = codes_told(reader, rows, min_cell=min_cell)
+    unknown = table["unknown"].to_numpy().astype(np.int64)
+    read_as = np.where(is_told | is_fixed, np.arange(len(table)), unknown)
+    folded = RecordReader(reader.store, reader.vocabulary, [], read_as)
+    is_told = codes_told(folded, rows, min_cell=min_cell)
+    read_as[~is_told[read_as] & ~is_fixed] = -1
+    if unknown_share > 0:
+        is_told[unknown[is_told]] = True
+    return WithoutRare(read_as, is_told)
 
 
 def hide_few(
@@ -81,23 +108,11 @@ def _joined(events: npt.NDArray[np.float64], min_cell: int) -> npt.NDArray[np.in
     return group
 
 
-def rows_told(is_told: npt.NDArray[np.bool_], reader: RecordReader, unknown_share: float) -> npt.NDArray[np.bool_]:
-    """Which rows of the tables of codes may leave, shape (V,).
-
-    Where codes are forgotten in training (`unknown_share`), an `//unknown` stands for all codes below it, and its
-    row moves by their patients: it is told where any of them is.
-    """
-    kept = is_told.copy()
-    if unknown_share > 0:
-        kept[reader.vocabulary.table["unknown"].to_numpy()[is_told]] = True
-    return kept
-
-
 def withhold_rare(delta: Tensors, is_told: npt.NDArray[np.bool_]) -> Tensors:
-    """Set the changes of the rows of rare codes to zero in the tables of codes.
+    """Set the changes of the rows of rare codes to zero in the tables of codes, except at the output.
 
-    A row of a code's embedding moves only where the code occurs (and, at the output, where it could have): the row of a
-    code that one patient has would tell of that patient.
+    A row of a code's embedding moves only where the code occurs or is asked: that of a code that one patient has would
+    tell of that patient.
 
     Parameters
     ----------
@@ -106,9 +121,9 @@ def withhold_rare(delta: Tensors, is_told: npt.NDArray[np.bool_]) -> Tensors:
 
     Examples
     --------
-    >>> change = {"code_head.bias": np.ones(4), "start": np.ones(3)}
+    >>> change = {"code_head.panel.own": np.ones(4), "start": np.ones(3)}
     >>> kept = withhold_rare(change, np.array([True, False, True]))
-    >>> kept["code_head.bias"].tolist(), kept["start"].tolist()
+    >>> kept["code_head.panel.own"].tolist(), kept["start"].tolist()
     ([1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0])
     """
     with_end = np.append(is_told, True)
