@@ -211,6 +211,32 @@ def evaluate(
     print_record(record | {"sites": table}, as_json, table=table)
 
 
+def release(
+    home: Annotated[Path, typer.Argument(help="Folder of the coordinator.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of `sojourn federate run`.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the run to hand on.")],
+    limit: Annotated[
+        float, typer.Option(min=0.5, max=1, help="Keep the run back where a site's AUROC is surely above this.")
+    ] = 0.6,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a site.")] = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Check at every site what a finished run betrays of its patients, and copy what may be handed on.
+
+    Each site tries to tell its training patients from its held-out ones by the weights, and tells the AUROC alone. The
+    copy has no log, no checkpoints, and no names and vectors of hospitals; release.json says what was found.
+
+    Example: [dim]sojourn federate release coordinator runs/five released/five[/]
+    """
+    from dataclasses import asdict
+
+    from sojourn.federated.flower.deployment import release_run
+    from sojourn.federated.flower.homes import open_coordinator
+
+    report = release_run(open_coordinator(home), run, out, limit=limit, timeout_s=timeout)
+    print_record(asdict(report), as_json, table=[asdict(one) for one in report.sites])
+
+
 def own(
     home: Annotated[Path, typer.Argument(help="Folder of the site.")],
     run: Annotated[Path, typer.Argument(help="Finished run, as the coordinator hands it out.")],
@@ -372,5 +398,5 @@ def _user() -> str:
     return getpass.getuser()
 
 
-for _command in (init, join, approve, run, status, own, audit, evaluate, attack):
+for _command in (init, join, approve, run, status, own, audit, evaluate, release, attack):
     federate.command(cls=LightCommand)(_command)

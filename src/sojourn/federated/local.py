@@ -111,7 +111,8 @@ class LocalTrainer:
         self.job, self.site, self.config = job, site, job.config
         self.rows = SiteRows.of(store, site, job.config, left_out)
         self.num_instants: Ints = store.subjects["num_instants"].to_numpy().astype(np.int64)
-        reader = RecordReader(store, job.vocabulary, list(job.sites))
+        self.reader = reader = RecordReader(store, job.vocabulary, list(job.sites))
+        """Reads everything, rare codes too."""
         outcomes = np.array([job.vocabulary.index[code] for code in job.outcomes], dtype=np.int64)
         self.is_told = np.ones(len(job.vocabulary), dtype=np.bool_)
         """(V,) codes that at least `min_cell` training patients have."""

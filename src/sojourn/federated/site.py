@@ -13,6 +13,7 @@ from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
 from sojourn.federated.cotraining import Histories, sampled_answers, without_histories
+from sojourn.federated.exposure import exposure
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
 from sojourn.federated.messages import BEST_ROUND, Message, Tensors, check
@@ -59,6 +60,7 @@ class Site:
             "evaluate": self._evaluate,
             "label": self._label,
             "validate": self._validate,
+            "exposure": self._exposure,
         }
 
     def answer(self, message: Message) -> Message:
@@ -162,7 +164,6 @@ class Site:
         makes = PrivateSteps(trainer, spending, clip=config.privacy.clip)
         return makes.train(steps, first_number, config.total_steps)
 
-
     def _evaluate(self, message: Message) -> Message:
         """Sums of the tuning loss, so that those of all sites add up; nothing for too few subjects."""
         trainer, config = self._opened()
@@ -202,6 +203,16 @@ class Site:
         records = HeldOut(self.store, self.name, self.left_out)
         found = validate(weights, trainer.job, config, records, task, folder=self.memory.folder)
         return Message("validate", message.round, {}, found)
+
+    def _exposure(self, message: Message) -> Message:
+        """How well the sent weights tell the site's training patients from its held-out ones."""
+        trainer, config = self._opened()
+        _check_weights(message.tensors, trainer)
+        # Whoever is handed the model has none of the part that stayed here.
+        trainer.load(message.tensors | self._first_personal)
+        others = self.store.rows(split="held_out", sites=[self.name])
+        others = others[~self.store.subjects["subject_id"].gather(others).is_in(list(self.left_out)).to_numpy()]
+        return Message("exposure", message.round, {}, exposure(trainer, others, least=config.min_cell))
 
     def _personal_beside(self, message: Message) -> Tensors:
         """The site's own part of the network as it stood beside the weights that were sent."""

@@ -17,10 +17,17 @@ from safetensors.numpy import load_file
 
 from federated.conftest import SMALL
 from helpers.toy_process import build_toy_store, toy_record
-from sojourn.errors import ConfigError, TaskError
+from sojourn.errors import ConfigError, FederationError, TaskError
 from sojourn.events.store import EventStore
 from sojourn.federated.flower import superlink
-from sojourn.federated.flower.deployment import evaluate_run, make_node, pooled_bits, run_coordinator, validate_run
+from sojourn.federated.flower.deployment import (
+    evaluate_run,
+    make_node,
+    pooled_bits,
+    release_run,
+    run_coordinator,
+    validate_run,
+)
 from sojourn.federated.in_one_process import federate_store
 
 pytestmark = [
@@ -77,7 +84,7 @@ def test_a_disturbed_training_ends_as_an_undisturbed_one(deployed: Any, store: P
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_the_run_is_evaluated_at_its_sites(deployed: Any, bench: ModuleType) -> None:
+def test_the_run_is_evaluated_at_its_sites(deployed: Any, bench: ModuleType, tmp_path: Path) -> None:
     deployment, _ = deployed
     scores = evaluate_run(deployment.coordinator, deployment.run)
     assert [score.site for score in scores] == SITES
@@ -89,6 +96,8 @@ def test_the_run_is_evaluated_at_its_sites(deployed: Any, bench: ModuleType) -> 
     assert [one.site for one in figures] == SITES
     assert {one.told for one in figures} <= {"ok", "too_few"}  # and no refusal
     assert all(0 <= one.auroc_lower <= one.auroc <= one.auroc_upper <= 1 for one in figures if one.told == "ok")
+    with pytest.raises(FederationError, match="none of 4 did"):  # each has held-out patients, but too few
+        release_run(deployment.coordinator, deployment.run, tmp_path / "released")
     with pytest.raises(TaskError, match="task must be"):
         validate_run(deployment.coordinator, deployment.run, "task.yaml")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sojourn.federated.coordinator import FederatedSummary
     from sojourn.federated.flower.node import Node
     from sojourn.federated.flower.transport import FlowerTransport
+    from sojourn.federated.released import ReleaseReport
     from sojourn.federated.site import Site
     from sojourn.federated.validation import SiteFigures
 
@@ -147,6 +148,33 @@ def validate_run(home: CoordinatorHome, run: Path, task: str, *, timeout_s: floa
     get_task(task)
     found = _ask_about(home, run, "validate", {"task": task}, timeout_s)
     return [figures_of(site, answer) for site, answer in found.items()]
+
+
+def release_run(
+    home: CoordinatorHome, run: Path, out: Path, *, limit: float | None = None, timeout_s: float = 600.0
+) -> "ReleaseReport":
+    """Have every site attack a finished run's weights, and copy the run, stripped, where none is betrayed.
+
+    Parameters
+    ----------
+    home, run, timeout_s : as in `evaluate_run`.
+    out : folder of the run that may be handed on.
+    limit : largest lower limit of an AUROC of membership that lets it go; None for `released.LIMIT`.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished, or `out` holds something else.
+    FederationError
+        If a site's training patients are told from others, or no site answered.
+    """
+    from sojourn.federated.exposure import exposure_of
+    from sojourn.federated.released import LIMIT, release
+
+    found = [exposure_of(site, answer) for site, answer in _ask_about(home, run, "exposure", {}, timeout_s).items()]
+    report = release(run, out, found, limit=LIMIT if limit is None else limit)
+    home.log.append("released", job=_read_manifest(home, run)[1].digest, run=out.name)
+    return report
 
 
 def _score(site: str, answer: Message | Refusal) -> SiteScore:

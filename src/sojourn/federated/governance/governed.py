@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OFFER, QUESTION = "offer", "question"
 _ASKED, _ACTIVE = "asked.json", "active.json"
-_ROUNDS = ("train", "evaluate", "label", "validate")
+_ROUNDS = ("train", "evaluate", "label", "validate", "exposure")
 
 
 class GovernedSite:

@@ -18,8 +18,8 @@ from sojourn.federated.governance.keys import fingerprint, is_signed, public_tex
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Kind = Literal["survey", "hazards", "start", "train", "evaluate", "label", "validate"]
-KINDS: tuple[Kind, ...] = ("survey", "hazards", "start", "train", "evaluate", "label", "validate")
+Kind = Literal["survey", "hazards", "start", "train", "evaluate", "label", "validate", "exposure"]
+KINDS: tuple[Kind, ...] = ("survey", "hazards", "start", "train", "evaluate", "label", "validate", "exposure")
 
 
 class Manifest(BaseModel):
