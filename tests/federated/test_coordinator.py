@@ -15,11 +15,10 @@ from federated.conftest import SMALL
 from sojourn.errors import FederationError, RunError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import federate
-from sojourn.federated.messages import Message, Refusal, pack
+from sojourn.federated.messages import CONTROL, SQUARES, Message, Refusal, pack
 from sojourn.federated.personal import is_personal
 from sojourn.federated.privacy.release import CODE_TABLES
 from sojourn.federated.site import Site
-from sojourn.federated.strategies.averaging import CONTROL
 from sojourn.federated.survey import table_bytes, table_of
 from sojourn.federated.transport import InProcess
 from sojourn.training.run import Run
@@ -293,7 +292,8 @@ def test_under_scaffold_nothing_of_rare_codes_leaves_a_site(toy_store: EventStor
         told = site._opened()[0].is_told
         assert not told.all()
         for name in CODE_TABLES:
-            assert not any(update.tensors[place][: len(told)][~told].any() for place in (name, CONTROL + name))
+            for part in ("", CONTROL, SQUARES):
+                assert not update.tensors[part + name][: len(told)][~told].any()
 
 
 def test_a_training_leaves_what_an_earlier_one_left_at_a_site(network_of: Make, tmp_path: Path) -> None:

@@ -2,20 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 
 from sojourn.federated import config
-from sojourn.federated.messages import Tensors
+from sojourn.federated.messages import SQUARES, Tensors
 from sojourn.federated.personal import own_rows_only
 from sojourn.federated.strategies import make_strategy
-from sojourn.federated.strategies.averaging import Averaging, mean_by_row, mean_of
+from sojourn.federated.strategies.averaging import Combining, mean_by_row, mean_of
 
 SITES = ("a", "b")
 SHARES = {"a": 0.75, "b": 0.25}
 DELTAS = {"a": {"w": np.array([1.0], np.float32)}, "b": {"w": np.array([5.0], np.float32)}}
 
 
-def started(settings: config.Strategy) -> Averaging:
-    return make_strategy(settings, {"w": np.array([10.0], np.float32)}, SITES, seed=0)
+def started(settings: config.Strategy, *, share_moments: bool = False, weights: Tensors | None = None) -> Combining:
+    whole = config.FederatedConfig(strategy=settings, share_moments=share_moments)
+    return make_strategy(whole, weights or {"w": np.array([10.0], np.float32)}, SITES)
 
 
 def moved(settings: config.Strategy, rounds: int = 1) -> float:
@@ -100,7 +102,56 @@ def test_a_site_moves_its_own_row_in_full_and_no_other() -> None:
 
 @pytest.mark.parametrize("settings", [config.FedAvg(), config.Daisy()])
 def test_the_row_of_a_code_moves_by_the_mean_of_the_sites_that_know_it(settings: config.Strategy) -> None:
-    strategy = make_strategy(settings, {"code": np.zeros((3, 1), np.float32)}, SITES, seed=0)
+    strategy = started(settings, weights={"code": np.zeros((3, 1), np.float32)})
     deltas = {"a": {"code": np.array([[1.0], [0.0], [0.0]])}, "b": {"code": np.array([[5.0], [8.0], [0.0]])}}
     strategy.update(0, deltas, SHARES)
     assert strategy.weights["code"].ravel().tolist() == [2.0, 8.0, 0.0]
+
+
+def settles_at(*, share_moments: bool) -> float:
+    """Where two sites with 10 w^2 / 2 and (w - 1)^2 / 2, noisy gradients and AdamW steps agree."""
+    rng = np.random.default_rng(0)
+    strategy = started(config.FedAvg(), share_moments=share_moments)
+    strategy.weights["w"][:] = 0.5
+    local = {site: torch.nn.Parameter(torch.zeros(1)) for site in SITES}
+    optimizers = {
+        site: torch.optim.AdamW([w], lr=0.003, betas=(0.9, 0.98), weight_decay=0) for site, w in local.items()
+    }
+    found = []
+    for round_ in range(300):
+        deltas: dict[str, Tensors] = {}
+        for (site, weight), (curve, centre) in zip(local.items(), ((10.0, 0.0), (1.0, 1.0)), strict=True):
+            sent, state = strategy.sent_to(site, round_), optimizers[site].state[weight]
+            weight.data = torch.from_numpy(sent["w"].copy())
+            if share_moments and round_:
+                state["exp_avg_sq"] = torch.from_numpy(sent[SQUARES + "w"].copy())
+            for _ in range(5):
+                weight.grad = curve * (weight.detach() - centre + torch.from_numpy(rng.normal(0, 0.5, 1)).float())
+                optimizers[site].step()
+            deltas[site] = {"w": weight.detach().numpy() - sent["w"]}
+            if share_moments:
+                deltas[site][SQUARES + "w"] = optimizers[site].state[weight]["exp_avg_sq"].numpy().copy()
+        strategy.update(round_, deltas, {"a": 0.5, "b": 0.5})
+        found.append(float(strategy.weights["w"][0]))
+    return float(np.mean(found[150:]))
+
+
+def test_sites_with_shared_moments_settle_where_the_mean_loss_is_least() -> None:
+    assert settles_at(share_moments=True) == pytest.approx(1 / 11, abs=0.05)
+    assert settles_at(share_moments=False) > 0.3  # steps of one size: half way, whatever the curvature
+
+
+def test_shared_moments_are_means_by_row_and_outlast_a_restart() -> None:
+    strategy = started(config.DiLoCo(), share_moments=True)
+    assert strategy.sent_to("a", 0)[SQUARES + "w"].tolist() == [0.0]
+    deltas = {s: d | {SQUARES + "w": 2 * d["w"]} for s, d in DELTAS.items()}
+    strategy.update(0, deltas, SHARES)
+    assert strategy.sent_to("b", 1)[SQUARES + "w"].tolist() == [4.0]
+    assert strategy.weights["w"][0] == pytest.approx(12.66)  # by the updates alone
+    again = started(config.DiLoCo(), share_moments=True)
+    again.weights = {name: weight.copy() for name, weight in strategy.weights.items()}
+    again.load_state({name: tensor.copy() for name, tensor in strategy.state().items()})
+    for one in (strategy, again):
+        one.update(1, deltas, SHARES)
+    assert again.weights["w"][0] == pytest.approx(16.454)
+    assert again.sent_to("a", 2).keys() == strategy.sent_to("a", 2).keys()

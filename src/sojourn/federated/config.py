@@ -128,6 +128,9 @@ class FederatedConfig(_Settings):
     and code heads, and each code's own rhythm of charting."""
     keep_moments: bool = True
     """Whether a site's optimiser goes on from its own moments in the next round."""
+    share_moments: bool = True
+    """Whether sites send the second moments of their gradients too and go on from the mean of all: twice the bytes,
+    and habits in which hospitals differ are learnt as a mixture instead of as those of the median hospital."""
     cotraining: CoTraining | None = None
     """What the sites teach the shared model after the last round; null: nothing."""
     privacy: Privacy | None = None

@@ -21,19 +21,22 @@ from sojourn.federated.finish import open_run, refuse_other, rounds_of, write_we
 from sojourn.federated.local import Job
 from sojourn.federated.messages import (
     BEST_ROUND,
+    PARTS,
+    SQUARES,
     Message,
     Refusal,
     Tensors,
-    check,
     check_hazards,
     check_scores,
+    check_update,
     norm,
     pack,
+    part_of,
     unpack,
 )
 from sojourn.federated.personal import shared_names
 from sojourn.federated.strategies import make_strategy
-from sojourn.federated.strategies.averaging import CONTROL, Averaging
+from sojourn.federated.strategies.averaging import Combining
 from sojourn.federated.transport import Transport
 from sojourn.federated.vocabulary import read_vocabulary, vocabulary_bytes
 from sojourn.files import atomic_file
@@ -99,9 +102,7 @@ class Coordinator:
         job, told = self._start() if progress is None else self._start_again(progress)
         weights = {name: weight.detach().numpy().copy() for name, weight in job.network().named_parameters()}
         names = shared_names(weights, personal=config.personal)
-        strategy = make_strategy(
-            config.strategy, {name: weights[name] for name in names}, job.sites, config.pretrain.seed
-        )
+        strategy = make_strategy(config, {name: weights[name] for name in names}, job.sites)
         if progress is None:
             progress = Progress(sites=job.sites, num_subjects=told)
             open_run(self.run_folder, job, config, progress)
@@ -192,7 +193,7 @@ class Coordinator:
     # -- rounds -----------------------------------------------------------------------------------------------------
 
     def _ask_to_train(
-        self, round_: int, sites: tuple[str, ...], strategy: Averaging, progress: Progress
+        self, round_: int, sites: tuple[str, ...], strategy: Combining, progress: Progress
     ) -> dict[str, Tensors]:
         """Usable updates of a round."""
         config = self.config
@@ -207,7 +208,7 @@ class Coordinator:
         }
         # All are sent the same names and shapes.
         shapes = {name: t.shape for sent in asked.values() for name, t in sent.tensors.items()}
-        accept = partial(check, kind="train", shapes=shapes)
+        accept = partial(check_update, shapes=shapes)
         answers = self._ask(asked, round_, progress=progress, accept=accept, at_least=0) if asked else {}
         deltas = {site: answer.tensors for site, answer in sorted(answers.items())}
         losses = [answer.numbers.get("nats_per_event", math.nan) for answer in answers.values()]
@@ -227,19 +228,19 @@ class Coordinator:
 
     def _without_outliers(self, round_: int, deltas: dict[str, Tensors], progress: Progress) -> dict[str, Tensors]:
         """Refuse updates that are much longer than the others of their round, or, of one or two, than those before."""
-        for part, of_control in (("update", False), ("control", True)):
+        for part, called in PARTS.items():
             size = {
-                site: norm({n: tensor for n, tensor in delta.items() if n.startswith(CONTROL) == of_control})
+                site: norm({n: np.sqrt(t) if part == SQUARES else t for n, t in delta.items() if part_of(n) == part})
                 for site, delta in deltas.items()
             }
-            usual = float(np.median(list(size.values()))) if len(size) > 2 else progress.usual.get(part, 0.0)
+            usual = float(np.median(list(size.values()))) if len(size) > 2 else progress.usual.get(called, 0.0)
             limit = self.config.max_update_ratio * usual if usual else math.inf
             for site in [site for site, length in size.items() if length > limit]:
-                detail = f"its {part} is {size.pop(site) / usual:.0f} times as long as is usual."
+                detail = f"its {called} is {size.pop(site) / usual:.0f} times as long as is usual."
                 self._refuse(round_, site, Refusal("too_large", detail), progress)
                 del deltas[site]
             if size:
-                progress.usual[part] = float(np.median(list(size.values())))
+                progress.usual[called] = float(np.median(list(size.values())))
         return deltas
 
     def _shares(self, deltas: Collection[str], num_subjects: Mapping[str, int]) -> dict[str, float]:

@@ -69,6 +69,6 @@ def exposure_of(site: str, answer: Message | Refusal) -> SiteExposure:
     if isinstance(answer, Refusal):
         return SiteExposure(site, 0, 0, None, None, None, answer.reason)
     told = answer.numbers
-    counts = [int(told.get(name, 0)) for name in ("members", "others")]
+    members, others = (int(told.get(name, 0)) for name in ("members", "others"))
     auroc, lower, upper = (told.get(name) for name in ("auroc", "lower", "upper"))
-    return SiteExposure(site, *counts, auroc, lower, upper, "ok" if told else "too_few")
+    return SiteExposure(site, members, others, auroc, lower, upper, "ok" if told else "too_few")

@@ -11,7 +11,7 @@ from torch import Tensor
 from sojourn.errors import ConfigError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
-from sojourn.federated.messages import Tensors
+from sojourn.federated.messages import SQUARES, Tensors
 from sojourn.federated.privacy.release import read_without_rare
 from sojourn.model import Network
 from sojourn.training.config import PretrainConfig
@@ -198,14 +198,15 @@ class LocalTrainer:
         """Copies of all trained weights."""
         return {name: weight.detach().numpy().copy() for name, weight in self.network.named_parameters()}
 
-    def moments(self) -> Tensors:
-        """The optimiser's state, as named tensors."""
+    def moments(self, beginning: str = "") -> Tensors:
+        """The optimiser's state, as named tensors; those alone whose names begin like this."""
         names = {id(parameter): name for name, parameter in self.network.named_parameters()}
-        return {
+        named = {
             f"{key}.{names[id(parameter)]}": moment.numpy()
             for parameter, state in self.optimizer.state.items()
             for key, moment in state.items()
         }
+        return {name: moment for name, moment in named.items() if name.startswith(beginning)}
 
     def load_moments(self, moments: Tensors) -> None:
         """Take over what `moments` gave."""
@@ -213,6 +214,21 @@ class LocalTrainer:
         for full, moment in moments.items():
             key, name = full.split(".", 1)
             self.optimizer.state[parameters[name]][key] = torch.from_numpy(np.array(moment))
+
+    def share_squares(self, sent: Tensors, num_steps: int) -> None:
+        """Go on from the second moments that are sent, of all sites after so many steps; the first moments stay.
+
+        Weights of which this site has no moments, as it missed the rounds before, start with first moments of zero.
+        Before the first step there is nothing to share.
+        """
+        if not num_steps:
+            return
+        for name, parameter in self.network.named_parameters():
+            if (square := sent.get(SQUARES + name)) is not None:
+                state = self.optimizer.state[parameter]
+                state.setdefault("step", torch.tensor(float(num_steps)))
+                state.setdefault("exp_avg", torch.zeros_like(parameter))
+                state["exp_avg_sq"] = torch.from_numpy(square.copy())
 
     def forget_moments(self) -> None:
         """Start the optimiser afresh."""

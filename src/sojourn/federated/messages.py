@@ -16,6 +16,9 @@ Tensors = dict[str, npt.NDArray[Any]]
 BEST_ROUND = "best_round"
 """Name of the number of rounds after which the weights stood that a question is about or, in training, the best so
 far: the site's own part of the network that goes with them is the one that it had then."""
+CONTROL, SQUARES = "control.", "exp_avg_sq."
+"""Beginnings of the names of what travels beside weights: control variates, and second moments as torch calls them."""
+PARTS = {"": "update", CONTROL: "control", SQUARES: "moments"}
 _HEADER = "sojourn"
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
@@ -126,6 +129,24 @@ def check(message: Message, kind: str, shapes: Mapping[str, tuple[int, ...]]) ->
             raise UpdateRefusedError("not_finite", f"{name} must be finite; it holds NaN or infinity.")
     if not all(np.isfinite(number) for number in message.numbers.values()):
         raise UpdateRefusedError("not_finite", "numbers must be finite; some are not.")
+
+
+def check_update(message: Message, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse an update with other tensors than were sent (`check`), or with mean squares below zero (``negative``)."""
+    check(message, "train", shapes)
+    if any((tensor < 0).any() for name, tensor in message.tensors.items() if name.startswith(SQUARES)):
+        raise UpdateRefusedError("negative", "mean squares of gradients must not be negative; some are.")
+
+
+def part_of(name: str) -> str:
+    """What a tensor of an update is: weights (the empty text), `CONTROL` or `SQUARES`.
+
+    Examples
+    --------
+    >>> part_of("control.start"), part_of("exp_avg_sq.start"), part_of("start")
+    ('control.', 'exp_avg_sq.', '')
+    """
+    return next((part for part in (CONTROL, SQUARES) if name.startswith(part)), "")
 
 
 def check_hazards(message: Message, shape: tuple[int, int]) -> None:

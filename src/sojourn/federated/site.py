@@ -16,13 +16,12 @@ from sojourn.federated.cotraining import Histories, sampled_answers, without_his
 from sojourn.federated.exposure import exposure
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
-from sojourn.federated.messages import BEST_ROUND, Message, Tensors, check
+from sojourn.federated.messages import BEST_ROUND, CONTROL, SQUARES, Message, Tensors, check, part_of
 from sojourn.federated.personal import is_personal, own_rows_only
 from sojourn.federated.privacy.budget import planned_spending, private_steps, read_budget
 from sojourn.federated.privacy.ledger import Ledger
 from sojourn.federated.privacy.release import codes_told, hide_few, withhold_rare
 from sojourn.federated.privacy.steps import PrivateSteps
-from sojourn.federated.strategies.averaging import CONTROL
 from sojourn.federated.survey import survey, to_message
 from sojourn.federated.validation import HeldOut, validate
 from sojourn.federated.vocabulary import read_vocabulary
@@ -115,7 +114,7 @@ class Site:
         """Local steps from the weights that were sent; what changed goes back."""
         trainer, config = self._opened()
         state = self.memory.before(message.round)
-        began = _without_control(message.tensors)
+        began = _weights_in(message.tensors)
         _check_weights(message.tensors, trainer)
         best = _rounds_in(message, 0)
         trainer.load(began | (state.personal or self._first_personal))
@@ -128,16 +127,18 @@ class Site:
         adjust: Adjust | None = drift or _proximal(config, began)
         # The schedule is that of the rounds, so that sites with few steps slow down with the others.
         first_number = message.round * config.local_steps
+        if config.share_moments:
+            trainer.share_squares(message.tensors, first_number)
         if config.privacy is None:
             result = trainer.train(steps, first_number, adjust)
         else:
             result = self._train_privately(trainer, config, first_number, purpose=f"round {message.round + 1}")
         now = trainer.weights()
-        delta = {name: now[name] - began[name] for name in began}
-        if config.privacy is None:
-            delta = withhold_rare(delta, trainer.is_told)
-        row = trainer.job.sites.index(self.name) + 1
-        answer = own_rows_only(delta, row)
+        answer = self._as_told({name: now[name] - began[name] for name in began}, trainer, config)
+        if config.share_moments:
+            squares = trainer.moments(SQUARES)
+            told = self._as_told({name: squares[SQUARES + name] for name in began}, trainer, config)
+            answer |= {SQUARES + name: square for name, square in told.items()}
         control: Tensors = {}
         if drift is not None:
             control = withhold_rare(drift.mean(), trainer.is_told)
@@ -149,6 +150,12 @@ class Site:
         if config.privacy is None:  # a loss is computed from patients, and would have to be paid for
             numbers["nats_per_event"] = result.nats_per_event
         return Message("train", message.round, answer, numbers)
+
+    def _as_told(self, tensors: Tensors, trainer: LocalTrainer, config: FederatedConfig) -> Tensors:
+        """Sums over the site's records, by the names of weights, without the rows that may not leave or say nothing."""
+        if config.privacy is None:
+            tensors = withhold_rare(tensors, trainer.is_told)
+        return own_rows_only(tensors, trainer.job.sites.index(self.name) + 1)
 
     def _train_privately(
         self, trainer: LocalTrainer, config: FederatedConfig, first_number: int, *, purpose: str
@@ -294,8 +301,8 @@ def _rounds_in(message: Message, default: int) -> int:
     return int(number)
 
 
-def _without_control(tensors: Tensors) -> Tensors:
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(CONTROL)}
+def _weights_in(tensors: Tensors) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if not part_of(name)}
 
 
 def _check_weights(sent: Tensors, trainer: LocalTrainer) -> None:
@@ -307,8 +314,8 @@ def _check_weights(sent: Tensors, trainer: LocalTrainer) -> None:
         With the reasons of `messages.check`.
     """
     shapes = {name: tuple(parameter.shape) for name, parameter in trainer.network.named_parameters()}
-    plain = {name: shapes.get(name.removeprefix(CONTROL), ()) for name in sent}
-    unknown = sorted(name for name in sent if name.removeprefix(CONTROL) not in shapes)
+    plain = {name: shapes.get(name.removeprefix(part_of(name)), ()) for name in sent}
+    unknown = sorted(name for name in sent if name.removeprefix(part_of(name)) not in shapes)
     if unknown:
         raise UpdateRefusedError("wrong_names", f"weights must be those of the network; {unknown[:3]} are not.")
     check(Message("weights", 0, sent), "weights", plain)

@@ -3,16 +3,22 @@
 from sojourn.federated import config
 from sojourn.federated.messages import Tensors
 from sojourn.federated.strategies.adaptive import Adaptive
-from sojourn.federated.strategies.averaging import Averaging
+from sojourn.federated.strategies.averaging import Averaging, Combining
 from sojourn.federated.strategies.daisy import DaisyChain
 from sojourn.federated.strategies.diloco import OuterNesterov
+from sojourn.federated.strategies.moments import SharedMoments
 from sojourn.federated.strategies.scaffold import ControlVariates
 
 __all__ = ["make_strategy"]
 
 
-def make_strategy(settings: config.Strategy, weights: Tensors, sites: tuple[str, ...], seed: int) -> Averaging:
+def make_strategy(settings: config.FederatedConfig, weights: Tensors, sites: tuple[str, ...]) -> Combining:
     """The strategy that the settings name, starting from some shared weights."""
+    strategy = _combining(settings.strategy, weights, sites, settings.pretrain.seed)
+    return SharedMoments(strategy) if settings.share_moments else strategy
+
+
+def _combining(settings: config.Strategy, weights: Tensors, sites: tuple[str, ...], seed: int) -> Averaging:
     match settings:
         case config.FedAdam():  # and its subclass FedYogi
             return Adaptive(weights, settings)

@@ -1,13 +1,33 @@
 """The weighted mean of updates, from which the other strategies differ in one method each."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from sojourn.federated.messages import Tensors
 
-CONTROL = "control."
-"""Beginning of the names of control variates that travel beside weights."""
+
+class Combining(Protocol):
+    """What makes the next shared weights from the sites' updates."""
+
+    weights: Tensors
+
+    def sent_to(self, site: str, round_: int) -> Tensors:
+        """What a site begins the round with."""
+        ...
+
+    def update(self, round_: int, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
+        """Take in the updates of a round."""
+        ...
+
+    def state(self) -> Tensors:
+        """Everything beside the weights that the next round depends on."""
+        ...
+
+    def load_state(self, state: Tensors) -> None:
+        """Take over what `state` gave."""
+        ...
 
 
 class Averaging:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from sojourn.federated.config import Scaffold
-from sojourn.federated.messages import Tensors
-from sojourn.federated.strategies.averaging import CONTROL, Averaging, mean_of
+from sojourn.federated.messages import CONTROL, Tensors
+from sojourn.federated.strategies.averaging import Averaging, mean_of
 
 
 class ControlVariates(Averaging):
