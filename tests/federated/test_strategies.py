@@ -8,7 +8,7 @@ from sojourn.federated import config
 from sojourn.federated.messages import SQUARES, Tensors
 from sojourn.federated.personal import own_rows_only
 from sojourn.federated.strategies import make_strategy
-from sojourn.federated.strategies.averaging import Combining, mean_by_row, mean_of
+from sojourn.federated.strategies.averaging import Averaging, Combining, mean_by_row, mean_of
 
 SITES = ("a", "b")
 SHARES = {"a": 0.75, "b": 0.25}
@@ -148,6 +148,8 @@ def test_shared_moments_are_means_by_row_and_outlast_a_restart() -> None:
     strategy.update(0, deltas, SHARES)
     assert strategy.sent_to("b", 1)[SQUARES + "w"].tolist() == [4.0]
     assert strategy.weights["w"][0] == pytest.approx(12.66)  # by the updates alone
+    private = config.FederatedConfig(privacy=config.Privacy())
+    assert isinstance(make_strategy(private, strategy.weights, SITES), Averaging)  # noise is not shared
     again = started(config.DiLoCo(), share_moments=True)
     again.weights = {name: weight.copy() for name, weight in strategy.weights.items()}
     again.load_state({name: tensor.copy() for name, tensor in strategy.state().items()})

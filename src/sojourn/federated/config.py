@@ -130,7 +130,8 @@ class FederatedConfig(_Settings):
     """Whether a site's optimiser goes on from its own moments in the next round."""
     share_moments: bool = True
     """Whether sites send the second moments of their gradients too and go on from the mean of all: twice the bytes,
-    and habits in which hospitals differ are learnt as a mixture instead of as those of the median hospital."""
+    and habits in which hospitals differ are learnt as a mixture instead of as those of the median hospital. Never with
+    `privacy`: the noise of a small hospital would shorten the steps of all others."""
     cotraining: CoTraining | None = None
     """What the sites teach the shared model after the last round; null: nothing."""
     privacy: Privacy | None = None
@@ -163,6 +164,11 @@ class FederatedConfig(_Settings):
             msg = f"privacy has no {self.strategy.name}, whose sites change gradients. Choose another strategy"
             raise ValueError(msg)
         return self
+
+    @property
+    def are_moments_shared(self) -> bool:
+        """Whether second moments travel."""
+        return self.share_moments and self.privacy is None
 
     @property
     def total_steps(self) -> int:

@@ -127,7 +127,7 @@ class Site:
         adjust: Adjust | None = drift or _proximal(config, began)
         # The schedule is that of the rounds, so that sites with few steps slow down with the others.
         first_number = message.round * config.local_steps
-        if config.share_moments:
+        if config.are_moments_shared:
             trainer.share_squares(message.tensors, first_number)
         if config.privacy is None:
             result = trainer.train(steps, first_number, adjust)
@@ -135,7 +135,7 @@ class Site:
             result = self._train_privately(trainer, config, first_number, purpose=f"round {message.round + 1}")
         now = trainer.weights()
         answer = self._as_told({name: now[name] - began[name] for name in began}, trainer, config)
-        if config.share_moments:
+        if config.are_moments_shared:
             squares = trainer.moments(SQUARES)
             told = self._as_told({name: squares[SQUARES + name] for name in began}, trainer, config)
             answer |= {SQUARES + name: square for name, square in told.items()}

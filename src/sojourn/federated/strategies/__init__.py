@@ -15,7 +15,7 @@ __all__ = ["make_strategy"]
 def make_strategy(settings: config.FederatedConfig, weights: Tensors, sites: tuple[str, ...]) -> Combining:
     """The strategy that the settings name, starting from some shared weights."""
     strategy = _combining(settings.strategy, weights, sites, settings.pretrain.seed)
-    return SharedMoments(strategy) if settings.share_moments else strategy
+    return SharedMoments(strategy) if settings.are_moments_shared else strategy
 
 
 def _combining(settings: config.Strategy, weights: Tensors, sites: tuple[str, ...], seed: int) -> Averaging:
