@@ -26,6 +26,7 @@ from sojourn.training.selection import any_weights
 from sojourn.training.step import Stepper
 from sojourn.training.trainer import make_optimizer
 
+_LONGEST = 4.0
 Adjust = Callable[[Network], None]
 """Changes the gradients of a network before a step."""
 
@@ -218,8 +219,10 @@ class LocalTrainer:
     def share_squares(self, sent: Tensors, num_steps: int) -> None:
         """Go on from the second moments that are sent, of all sites after so many steps; the first moments stay.
 
-        Weights of which this site has no moments, as it missed the rounds before, start with first moments of zero.
-        Before the first step there is nothing to share.
+        Where they are far below the site's own, as in rows that nobody tells of, a step of the site would have no bound
+        but the rounding of a root: it is at most `_LONGEST` times as long as by its own. Weights of which the site has
+        no moments, as it missed the rounds before, start with first moments of zero. Before the first step there is
+        nothing to share.
         """
         if not num_steps:
             return
@@ -228,7 +231,8 @@ class LocalTrainer:
                 state = self.optimizer.state[parameter]
                 state.setdefault("step", torch.tensor(float(num_steps)))
                 state.setdefault("exp_avg", torch.zeros_like(parameter))
-                state["exp_avg_sq"] = torch.from_numpy(square.copy())
+                shared, own = torch.from_numpy(square.copy()), state.get("exp_avg_sq")
+                state["exp_avg_sq"] = shared if own is None else torch.maximum(shared, own / _LONGEST**2)
 
     def forget_moments(self) -> None:
         """Start the optimiser afresh."""
