@@ -6,8 +6,9 @@ Networks: `six` and `many` (31) simulated hospitals of unequal size and policy, 
 `eicu` (hospitals of the eICU demo, every fourth held out whole) and `icu-types` (Challenge 2012, one kind of unit held
 out), both from SOJOURN_DATA. Every method has the same network and learning rate. `pooled` makes as many steps on all
 records as the sites make together in 100 rounds; `pooled-wide` as many as one site makes, each on as many records as a
-step of all sites together; `local` those of each site alone. `-long` makes 300 rounds: three times the computing of
-pooled training, in half as many steps one after another, since sites work side by side. Each seed draws other initial
+step of all sites together; `local` those of each site alone. `-settled` makes 100 rounds and 200 of a single step more,
+a fifth more computing; `-long` 300 rounds: three times the computing of pooled training, in half as many steps one after
+another, since sites work side by side. Each seed draws other initial
 weights and, where the hospitals are simulated, other hospitals and patients. What a seed has finished is not done
 again.
 
@@ -69,6 +70,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "scaffold": {"strategy": {"name": "scaffold"}},
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},
+    "diloco-settled": {"strategy": {"name": "diloco"}, "rounds": 300, "settling_rounds": 200},
     "diloco-long": {"strategy": {"name": "diloco"}, "rounds": 300},
     "fedfactor-diloco-long": {"strategy": {"name": "diloco"}, "personal": True, "rounds": 300},
     "daisy": {"strategy": {"name": "daisy"}},

@@ -21,6 +21,18 @@ def test_every_wrong_setting_is_named() -> None:
         read_federated({"strategy": {"name": "scaffold"}, "privacy": {}})
 
 
+def test_the_last_rounds_are_of_one_step_and_a_schedule_of_their_own() -> None:
+    config = read_federated({"rounds": 10, "local_steps": 5, "settling_rounds": 4})
+    assert config.total_steps == 30
+    assert [config.stage(k)[:3] for k in (0, 5, 6, 9)] == [(5, 0, 30), (5, 25, 30), (1, 0, 4), (1, 3, 4)]
+    assert [config.stage(k).is_settling for k in (5, 6)] == [False, True]
+    with pytest.raises(ConfigError, match="fewer than rounds; got 10 of 10"):
+        read_federated({"rounds": 10, "settling_rounds": 10})
+    for other in ({"privacy": {}}, {"strategy": {"name": "scaffold"}}, {"strategy": {"name": "daisy"}}):
+        with pytest.raises(ConfigError, match="settling_rounds are not for"):
+            read_federated({"settling_rounds": 2} | other)
+
+
 def test_settings_survive_the_way_to_a_site() -> None:
     config = read_federated({"strategy": {"name": "fedadam", "tau": 0.1}, "privacy": {"epsilon": 3.0}})
     assert FederatedConfig.model_validate_json(config.model_dump_json()) == config

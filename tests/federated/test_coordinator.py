@@ -56,6 +56,23 @@ def test_every_strategy_learns(name: str, network_of: Make, tmp_path: Path) -> N
     assert Run(tmp_path / "run").network() is not None
 
 
+def test_settling_rounds_make_one_step_each(network_of: Make, tmp_path: Path) -> None:
+    told: list[float] = []
+
+    def record(_: str, answer: Message) -> Message:
+        if answer.kind == "train":
+            told.append(answer.numbers["steps"])
+        return answer
+
+    config = SMALL | {"rounds": 4, "settling_rounds": 2, "strategy": {"name": "diloco"}}
+    summary = federate(Changed(network_of(), record), tmp_path / "run", config=config)
+    assert summary.rounds == 4
+    assert told[6:] == [1.0] * 6
+    assert max(told[:6]) > 1
+    tuning = [line["bits_per_event"] for line in lines(tmp_path / "run", "tuning")]
+    assert tuning[-1] < tuning[1]
+
+
 def test_the_run_of_one_training_is_the_same_each_time(network_of: Make, tmp_path: Path) -> None:
     for name in ("one", "two"):
         federate(network_of(), tmp_path / name, config=SMALL)

@@ -157,3 +157,12 @@ def test_shared_moments_are_means_by_row_and_outlast_a_restart() -> None:
         one.update(1, deltas, SHARES)
     assert again.weights["w"][0] == pytest.approx(16.454)
     assert again.sent_to("a", 2).keys() == strategy.sent_to("a", 2).keys()
+
+
+@pytest.mark.parametrize("settings", [config.FedAvg(rate=0.5), config.DiLoCo(), config.FedAdam()])
+def test_settling_takes_the_plain_mean(settings: config.Strategy) -> None:
+    strategy = started(settings, share_moments=True)
+    deltas = {s: d | {SQUARES + "w": 2 * d["w"]} for s, d in DELTAS.items()}
+    strategy.settle(deltas, SHARES)
+    assert strategy.weights["w"].tolist() == [12.0]
+    assert strategy.sent_to("a", 1)[SQUARES + "w"].tolist() == [4.0]

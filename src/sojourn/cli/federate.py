@@ -350,6 +350,7 @@ def _show(job: "Consent") -> None:
         "questions": ", ".join(manifest.statistics),
         "outcomes": ", ".join(manifest.outcomes),
         "rounds": f"{config.rounds} of up to {config.local_steps} steps, {config.strategy.name}",
+        **({"of these": f"the last {n} of one step"} if (n := config.settling_rounds) else {}),
         "noise": noise,
         **({} if config.privacy is None else {"its settings": _privacy_of(config.privacy)}),
         "smallest count that leaves": str(config.min_cell),

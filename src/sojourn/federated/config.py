@@ -1,6 +1,6 @@
 """The settings of a federated training."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -104,6 +104,19 @@ class CoTraining(_Settings):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
 
 
+class Stage(NamedTuple):
+    """A round's part in the course of a training."""
+
+    local_steps: int
+    """Steps of a site, at most."""
+    first_number: int
+    """Place of the first of them in the schedule of the learning rate."""
+    total: int
+    """Steps that this schedule spans."""
+    is_settling: bool
+    """Whether the plain mean of the updates is taken."""
+
+
 class FederatedConfig(_Settings):
     """Settings of a federated training; every one is written to ``run.yaml``.
 
@@ -116,6 +129,10 @@ class FederatedConfig(_Settings):
     rounds: Annotated[int, Field(ge=1)] = 20
     local_steps: Annotated[int, Field(ge=1)] = 25
     """Optimiser steps of a site in a round, at most."""
+    settling_rounds: Annotated[int, Field(ge=0)] = 0
+    """How many of the rounds, the last ones, are of a single step of every site, of which the plain mean is taken: many
+    small steps in common find what sites that go far alone between two means do not (Wang and Joshi 2019, arXiv
+    1810.08313). The learning rate starts anew there."""
     max_local_epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes of a site over its own records in a round, at most: a small hospital makes fewer steps."""
     sites_per_round: Annotated[int, Field(ge=1)] | None = None
@@ -165,6 +182,23 @@ class FederatedConfig(_Settings):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _settling_is_plain(self) -> "FederatedConfig":
+        if self.settling_rounds and (self.privacy is not None or isinstance(self.strategy, Scaffold | Daisy)):
+            msg = "settling_rounds are not for privacy, scaffold or daisy. Leave them out"
+            raise ValueError(msg)
+        if self.settling_rounds >= self.rounds:
+            msg = f"settling_rounds must be fewer than rounds; got {self.settling_rounds} of {self.rounds}"
+            raise ValueError(msg)
+        return self
+
+    def stage(self, round_: int) -> Stage:
+        """What a round, the first of which is 0, asks of a site."""
+        before = self.rounds - self.settling_rounds
+        if round_ < before:
+            return Stage(self.local_steps, round_ * self.local_steps, before * self.local_steps, is_settling=False)
+        return Stage(1, round_ - before, self.settling_rounds, is_settling=True)
+
     @property
     def are_moments_shared(self) -> bool:
         """Whether second moments travel."""
@@ -172,8 +206,8 @@ class FederatedConfig(_Settings):
 
     @property
     def total_steps(self) -> int:
-        """Steps that the schedule of the learning rate spans."""
-        return self.rounds * self.local_steps
+        """Steps that the first schedule of the learning rate spans."""
+        return (self.rounds - self.settling_rounds) * self.local_steps
 
 
 def read_federated(content: "FederatedConfig | dict[str, Any] | None") -> FederatedConfig:

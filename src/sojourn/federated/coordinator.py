@@ -116,7 +116,10 @@ class Coordinator:
                 self._start_late(round_, progress)
                 deltas = self._ask_to_train(round_, job.sites, strategy, progress)
                 shares = self._shares(deltas, progress.num_subjects)
-                strategy.update(round_, deltas, shares)
+                if config.stage(round_).is_settling:
+                    strategy.settle(deltas, shares)
+                else:
+                    strategy.update(round_, deltas, shares)
                 progress.round, progress.weights, progress.strategy = round_ + 1, strategy.weights, strategy.state()
                 if (round_ + 1) % config.evaluate_every == 0 or round_ + 1 == config.rounds:
                     self._evaluate(round_, job, progress, weights | strategy.weights)

@@ -125,6 +125,7 @@ class LocalTrainer:
         self.sampler = Sampler(reader, job.config, outcomes, any_weights(job.vocabulary))
         self.fabric = make_fabric(job.config.accelerator, job.config.precision)
         self.network = job.network()
+        self.total_steps = total_steps
         self.optimizer = make_optimizer(self.network, job.config.learning_rate, job.config.weight_decay)
         self.stepper = Stepper(self.network, self.optimizer, self.fabric, config=job.config, total=total_steps)
         self.steps_per_epoch = len(self._epoch(self.rows.train))
@@ -136,7 +137,9 @@ class LocalTrainer:
         """Steps of a round: `most`, but no more than `max_epochs` passes over the site's records."""
         return max(1, min(most, math.ceil(max_epochs * self.steps_per_epoch)))
 
-    def train(self, num_steps: int, first_number: int, adjust: Adjust | None = None) -> LocalResult:
+    def train(
+        self, num_steps: int, first_number: int, adjust: Adjust | None = None, *, total: int | None = None
+    ) -> LocalResult:
         """Make some steps.
 
         Parameters
@@ -144,7 +147,9 @@ class LocalTrainer:
         num_steps : how many.
         first_number : place of the first one in the schedule of the learning rate.
         adjust : changes the gradients before each step.
+        total : steps that the schedule spans; by default those that the trainer was made with.
         """
+        self.stepper.total = self.total_steps if total is None else total
         change = None if adjust is None else lambda: adjust(self.network)
         nats = events = 0.0
         for number, samples in self._samples(num_steps):

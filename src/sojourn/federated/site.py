@@ -122,17 +122,17 @@ class Site:
         trainer.forget_moments()
         if config.keep_moments:
             trainer.load_moments(state.moments)
-        steps = trainer.num_steps(config.local_steps, config.max_local_epochs)
+        stage = config.stage(message.round)
+        steps = trainer.num_steps(stage.local_steps, config.max_local_epochs)
         drift = _Drift(message.tensors, state.control) if isinstance(config.strategy, Scaffold) else None
         adjust: Adjust | None = drift or _proximal(config, began)
         # The schedule is that of the rounds, so that sites with few steps slow down with the others.
-        first_number = message.round * config.local_steps
         if config.are_moments_shared:
-            trainer.share_squares(message.tensors, first_number)
+            trainer.share_squares(message.tensors, message.round * config.local_steps)
         if config.privacy is None:
-            result = trainer.train(steps, first_number, adjust)
+            result = trainer.train(steps, stage.first_number, adjust, total=stage.total)
         else:
-            result = self._train_privately(trainer, config, first_number, purpose=f"round {message.round + 1}")
+            result = self._train_privately(trainer, config, stage.first_number, purpose=f"round {message.round + 1}")
         now = trainer.weights()
         answer = self._as_told({name: now[name] - began[name] for name in began}, trainer, config)
         if config.are_moments_shared:

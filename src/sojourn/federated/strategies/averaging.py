@@ -21,6 +21,10 @@ class Combining(Protocol):
         """Take in the updates of a round."""
         ...
 
+    def settle(self, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
+        """Take in the updates of a settling round: their plain mean."""
+        ...
+
     def state(self) -> Tensors:
         """Everything beside the weights that the next round depends on."""
         ...
@@ -61,6 +65,11 @@ class Averaging:
         shares : weight of each of them in the mean; they sum to one.
         """
         self.move(mean_by_row(deltas, shares, self.weights))
+
+    def settle(self, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
+        """Take in the updates of a settling round: their plain mean, whatever the strategy makes of others."""
+        for name, change in mean_by_row(deltas, shares, self.weights).items():
+            self.weights[name] += change
 
     def move(self, mean: Tensors) -> None:
         """Make the step that the mean update suggests."""

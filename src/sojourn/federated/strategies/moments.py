@@ -46,9 +46,17 @@ class SharedMoments:
 
     def update(self, round_: int, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
         """Take in the updates and moments of a round."""
+        self.inner.update(round_, self._without_squares(deltas, shares), shares)
+
+    def settle(self, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
+        """Take in the updates and moments of a settling round."""
+        self.inner.settle(self._without_squares(deltas, shares), shares)
+
+    def _without_squares(self, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> dict[str, Tensors]:
+        """Take in the moments; the updates are left."""
         squares, plain = ({site: _of(delta, own=own) for site, delta in deltas.items()} for own in (True, False))
-        self.inner.update(round_, plain, shares)
         self.squares = mean_by_row(squares, shares, self.squares)
+        return plain
 
     def state(self) -> Tensors:
         """Everything beside the weights that the next round depends on."""
