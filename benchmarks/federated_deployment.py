@@ -5,7 +5,8 @@
 Four simulated hospitals of unequal size train over Flower. A node is killed (SIGKILL) while it trains, and started
 again; then the coordinator is killed and started again by the same command. The run's bits per event are set beside
 those of the same training in one process, undisturbed. Afterwards all audit logs are checked, a tampered manifest is
-offered to the nodes, and a node that nobody registered tries to come in.
+offered to the nodes, the nodes attack the finished weights before these are released, and a node that nobody registered
+tries to come in.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from common import keep
 import sojourn as sj
 from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import FederatedSummary
-from sojourn.federated.flower.deployment import MANIFEST
+from sojourn.federated.flower.deployment import MANIFEST, release_run
 from sojourn.federated.flower.homes import (
     CoordinatorHome,
     SiteHome,
@@ -267,6 +269,7 @@ def main() -> None:
     try:
         found = play(deployment, victim="cedar", kill_node_in=2, kill_coordinator_after=4)
         tampered = offer_tampered(deployment)
+        released = release_run(deployment.coordinator, deployment.run, work / "released")
     finally:
         deployment.stop()
     stranger = try_stranger(deployment, store)
@@ -279,6 +282,7 @@ def main() -> None:
         "deployment": found | {"bits_per_event": bits(deployment.run)},
         "one_process": {"bits_per_event": whole.bits_per_event, "seconds": whole.seconds},
         "tampered_manifest": tampered,
+        "released": asdict(released) | {"path": "released"},
         "stranger": {"status": stranger[0], "says": stranger[1][-300:]},
     }
     print(keep("federated_deployment", content))
