@@ -173,7 +173,7 @@ def release_run(
 
     found = [exposure_of(site, answer) for site, answer in _ask_about(home, run, "exposure", {}, timeout_s).items()]
     report = release(run, out, found, limit=LIMIT if limit is None else limit)
-    home.log.append("released", job=_read_manifest(home, run)[1].digest, run=out.name)
+    home.log.append("released", job=_read_manifest(home, run)[1].digest, name=out.name)
     return report
 
 
