@@ -6,9 +6,9 @@ Networks: `six` and `many` (31) simulated hospitals of unequal size and policy, 
 `eicu` (hospitals of the eICU demo, every fourth held out whole) and `icu-types` (Challenge 2012, one kind of unit held
 out), both from SOJOURN_DATA. Every method has the same network and learning rate. `pooled` makes as many steps on all
 records as the sites make together in 100 rounds; `pooled-wide` as many as one site makes, each on as many records as a
-step of all sites together; `local` those of each site alone. `-settled` makes 100 rounds and 200 of a single step more,
-a fifth more computing; `-long` 300 rounds: three times the computing of pooled training, in half as many steps one
-after another, since sites work side by side. Each seed draws other initial weights and, where the hospitals are
+step of all sites together; `local` those of each site alone. `-settled` makes 200 rounds of a single step more, a
+fifth more computing; `-long` 300 rounds: three times the computing of pooled training, in half as many steps one after
+another, since sites work side by side. Each seed draws other initial weights and, where the hospitals are
 simulated, other hospitals and patients. What a seed has finished is not done again.
 
 All methods speak the vocabulary of the whole network, the local ones too: bits per event of another vocabulary, in
@@ -70,11 +70,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},
     "diloco-settled": {"strategy": {"name": "diloco"}, "rounds": 300, "settling_rounds": 200},
+    "diloco-long-settled": {"strategy": {"name": "diloco"}, "rounds": 500, "settling_rounds": 200},
     "diloco-long": {"strategy": {"name": "diloco"}, "rounds": 300},
     "fedfactor-diloco-long": {"strategy": {"name": "diloco"}, "personal": True, "rounds": 300},
     "daisy": {"strategy": {"name": "daisy"}},
     "cotrained": {"strategy": {"name": "fedavg"}, "cotraining": {"patients": 400}},
 }
+OWN_MOMENTS = {f"{name}-own-moments": settings | {"share_moments": False} for name, settings in METHODS.items()}
+"""The same with second moments of each site's own, as all were before they were shared."""
 AT_HOME = ("fedavg", "diloco", "fedfactor-diloco", "fedfactor-diloco-long", "local")
 """Methods after which each site goes on alone with its own records, for a while."""
 AFTERWARDS = {"what": "all", "epochs": 5, "max_subjects": 1000, "instants_per_batch": 384, "outcomes": True}
@@ -166,7 +169,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--networks", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS | OWN_MOMENTS, default=list(METHODS))
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.networks:
@@ -230,8 +233,9 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
         keep_score("local", {site: train(f"local-{site}", {}, alone=site)[0] for site in known})
     for name in methods:
         if not (work / f"{name}.json").exists():
-            run, summary = train(name, METHODS[name])
-            personal = work / name / "private" if METHODS[name].get("personal") else None
+            settings = (METHODS | OWN_MOMENTS)[name]
+            run, summary = train(name, settings)
+            personal = work / name / "private" if settings.get("personal") else None
             outside = summary.seconds_outside / summary.seconds
             keep_score(name, dict.fromkeys(known, run), personal, megabytes=summary.megabytes, outside_share=outside)
     for name in AT_HOME:
@@ -366,6 +370,7 @@ def summarise(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     plain = [{name: figure for name, figure in row.items() if name != "bits_by_site"} for row in rows]
     table = pl.DataFrame(plain, infer_schema_length=None)
     wide = {name: part for (name,), part in table.partition_by("method", as_dict=True).items()}
+    plain = wide.get("fedavg", wide.get("fedavg-own-moments", table.clear()))
     for name, part in wide.items():
         line: dict[str, Any] = {"method": name, "seeds": len(part)}
         for column in [c for c in table.columns if c not in {"method", "seed"}]:
@@ -373,7 +378,7 @@ def summarise(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 line[column] = _interval(values)
         for where in ("known", "unseen"):
             column = f"bits_{where}"
-            others = ("local", "pooled", "pooled-wide", "fedavg")
+            others = ("local", "pooled", "pooled-wide")
             joined = part.select("seed", column)
             for other in others:
                 figures = wide.get(other, part.clear()).select("seed", pl.col(column).alias(other))
@@ -385,7 +390,9 @@ def summarise(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 most = (joined["local"] - joined[ceiling]).mean()
                 # Where even pooled training hardly beats the local one, there is no gain to have a share of.
                 line[f"share_of_gain_{where}_{ceiling}"] = gain / most if most > LEAST_GAIN else None
-            line[f"below_fedavg_{where}"] = _interval((joined["fedavg"] - joined[column]).to_list())
+            paired = joined.join(plain.select("seed", fedavg=column), on="seed")
+            if len(paired):
+                line[f"below_fedavg_{where}"] = _interval((paired["fedavg"] - paired[column]).to_list())
         yield line
 
 
