@@ -127,8 +127,7 @@ class RecordReader:
     store : the open store.
     vocabulary : the model's vocabulary; codes that it does not know become ``//unknown`` of their parent.
     sites : names of the sites that the run knows; the i-th has index i + 1, all others 0.
-    read_as : (V,) the code that the history shows in place of each, -1 to leave its events out; by default itself.
-        Questions are answered by the codes as they are.
+    read_as : (V,) the code as which events of each are read, -1 to leave them out; by default itself.
     """
 
     def __init__(
@@ -138,7 +137,6 @@ class RecordReader:
         self.translation = vocabulary.translate(store)
         self._code = np.asarray(self.translation.index, dtype=np.int64)
         self.num_codes = len(vocabulary)
-        self._read_as = read_as
         self._is_target_only = vocabulary.table["target_only"].to_numpy()
         self._is_store_target = store.vocabulary["target_only"].to_numpy()
         site_index = {name: i + 1 for i, name in enumerate(sites)}
@@ -151,6 +149,9 @@ class RecordReader:
         # What training knew as a static fact, and this store records at a time, is an unknown code of its level here.
         is_static = vocabulary.table["is_static"].to_numpy()
         self._timed_code = np.where(is_static[self._code], nearest[self._code], self._code)
+        if read_as is not None:
+            self._timed_code = read_as[self._timed_code]
+        self._leaves_out = bool((self._timed_code < 0).any())
 
     def read(
         self,
@@ -178,18 +179,15 @@ class RecordReader:
             self._timed_code[store_code],
             _concatenate([s.value for s in subjects], np.float32),
         )
-        is_target = self._is_store_target[store_code] | self._is_target_only[events.code]
-        everything, shown_code = events, events.code
-        if self._read_as is not None:
-            shown_code = np.where(is_target, shown_code, self._read_as[shown_code])
+        if self._leaves_out:
+            is_read = events.code >= 0
+            events, store_code = events.take(is_read), store_code[is_read]
+        everything = events
         if rng is not None and unknown_share > 0:
-            shown_code = self._forget(events.subject, shown_code, rng, unknown_share)
-        if shown_code is not events.code:
-            # What the history shows as another code comes all the same, and so does the code in its place.
-            is_changed, is_kept = shown_code != events.code, shown_code >= 0
-            events = events._replace(code=shown_code)
-            everything = _together(everything, events.take(is_changed & is_kept))
-            events, is_target = events.take(is_kept), is_target[is_kept]
+            events = events._replace(code=self._forget(events, rng, unknown_share))
+            # A code that is forgotten in the history comes all the same, and so does the unknown one in its place.
+            everything = _together(everything, events.take(events.code != everything.code))
+        is_target = self._is_store_target[store_code] | self._is_target_only[events.code]
         is_thinned, is_hidden = _thin(events, len(rows), self.num_codes, rng, thin_share)
         shown = _canonical(events.take(~is_target & ~is_hidden))
         static_code = _concatenate([s.static_code for s in subjects], np.int64)
@@ -220,15 +218,15 @@ class RecordReader:
         """What the store holds of one subject, or as much of it as may be used."""
         return self.store.subject(row)
 
-    def _forget(self, subject: Ints, code: Ints, rng: np.random.Generator, share: float) -> Ints:
+    def _forget(self, events: EventTable, rng: np.random.Generator, share: float) -> Ints:
         """Codes with a random share of the (subject, code) pairs replaced by the `//unknown` of a level above.
 
         A new hospital's code may share all levels but the last with a known one, or only the first.
         """
-        pair, inverse = np.unique(subject * self.num_codes + code, return_inverse=True)
+        pair, inverse = np.unique(events.subject * self.num_codes + events.code, return_inverse=True)
         level = rng.integers(0, 2, len(pair))[inverse]
-        is_forgotten = (rng.random(len(pair)) < share)[inverse] & ~self._is_target_only[code] & (code >= 0)
-        return np.where(is_forgotten, self._unknown[level, code], code)
+        is_forgotten = (rng.random(len(pair)) < share)[inverse] & ~self._is_target_only[events.code]
+        return np.where(is_forgotten, self._unknown[level, events.code], events.code)
 
 
 def age_years(records: Records, subject: Ints, seconds: npt.NDArray[np.float64]) -> Floats:

@@ -40,9 +40,10 @@ class WithoutRare(NamedTuple):
 
 
 def read_without_rare(reader: RecordReader, rows: Ints, *, min_cell: int, unknown_share: float) -> WithoutRare:
-    """How the histories of some patients are read so that codes of fewer than `min_cell` of them do not appear.
+    """How the records of some patients are read so that codes of fewer than `min_cell` of them do not appear.
 
-    Static facts and what is an outcome only stay as they are: no code head predicts them, and their rows are withheld.
+    They are not asked about either, as if nobody had them. Static facts and derived outcomes stay as they are: no code
+    head predicts them, and their rows are withheld.
     Where codes are forgotten in training (`unknown_share`), an `//unknown` stands for all codes below it, and its row
     moves by their patients: it is told where any of them is.
     """
