@@ -117,7 +117,7 @@ def test_which_rare_code_a_patient_has_changes_nothing_that_leaves(others: tuple
     answers: dict[str, list[bytes]] = {}
     for name, other in (("one", "two"), ("two", "one")):
         rows = [row for i in range(40) for row in toy_record(i + 1, ("north", "south")[i % 2], seed=3)]
-        rows.append((1, START + timedelta(days=1), f"LAB//{name}//u", 7.0, "north"))
+        rows.append((1, START + timedelta(days=1, hours=3), f"LAB//{name}//u", 7.0, "north"))
         rows += [(i, START + timedelta(days=i), f"LAB//only-{i}//u", 7.0, "north") for i in others]
         rows += [(2 * i, START + timedelta(days=2 * i % 7), f"LAB//{name}//u", 7.0, "south") for i in range(1, 21)]
         rows += [(2 * i, START + timedelta(days=2 * i % 7), f"LAB//{other}//u", 7.0, "south") for i in range(1, 21)]
