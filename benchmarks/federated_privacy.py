@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from common import keep
+from federated_studies import NETWORK, PRETRAIN
 
 import sojourn as sj
-from federated import NETWORK, PRETRAIN
 from sojourn.events.store import EventStore
 from sojourn.federated.attacks.rehearsal import folder_of, rehearse
 from sojourn.files import read_json, write_json

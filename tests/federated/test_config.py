@@ -1,5 +1,7 @@
 """Settings of a federated training name what is wrong with them."""
 
+from pathlib import Path
+
 import pytest
 
 from sojourn.errors import ConfigError
@@ -31,6 +33,17 @@ def test_the_last_rounds_are_of_one_step_and_a_schedule_of_their_own() -> None:
     for other in ({"privacy": {}}, {"strategy": {"name": "scaffold"}}, {"strategy": {"name": "daisy"}}):
         with pytest.raises(ConfigError, match="settling_rounds are not for"):
             read_federated({"settling_rounds": 2} | other)
+
+
+def test_settings_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "planned.yaml").write_text("rounds: 7\nstrategy: {name: diloco}\n")
+    assert read_federated(tmp_path / "planned.yaml").rounds == 7
+    for content in ("rounds: [", "- rounds"):
+        (tmp_path / "wrong.yaml").write_text(content)
+        with pytest.raises(ConfigError, match="config must"):
+            read_federated(tmp_path / "wrong.yaml")
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_federated(tmp_path / "none.yaml")
 
 
 def test_settings_survive_the_way_to_a_site() -> None:

@@ -120,9 +120,10 @@ def run(
         return
     if run is None:
         raise typer.BadParameter("a coordinator needs the folder of a run", param_hint="RUN")
+    from sojourn.federated.config import read_federated
     from sojourn.federated.flower.deployment import run_coordinator
 
-    settings = None if config is None else _read_settings(config)
+    settings = None if config is None else read_federated(config)
     limits: dict[str, Any] = {"min_consents": min_consents, "patience_s": patience}
     print_record(run_coordinator(opened, run, config=settings, purpose=purpose, **limits), as_json)
 
@@ -282,9 +283,10 @@ def attack(
     Example: [dim]sojourn federate attack attacks meds --site rowan --config planned.yaml --epsilon 0 --epsilon 8[/]
     """
     from sojourn.federated.attacks.rehearsal import rehearse
+    from sojourn.federated.config import read_federated
     from sojourn.report.attacks import attack_page, name_of, verdict
 
-    settings = None if config is None else _read_settings(config)
+    settings = read_federated(config)
     epsilons = [value or None for value in (epsilon or [0.0, 8.0])]
     report = rehearse(out, datasets, site=site, config=settings, epsilons=epsilons, num_canaries=canaries, seed=seed)
     page = attack_page(report, out / "attacks.html")
@@ -377,20 +379,6 @@ def _say_site(home: "SiteHome") -> None:
         say("privacy ledger: nothing was spent")
     else:
         say(f"privacy ledger: epsilon {balance.epsilon:.2f} of {balance.budget:g} spent (delta {balance.delta:.1e})")
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from sojourn.errors import ConfigError
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} must hold YAML; it does not. See docs/federated.md.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold settings by name; it holds {type(content).__name__}.")
-    return content
 
 
 def _user() -> str:

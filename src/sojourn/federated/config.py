@@ -1,10 +1,11 @@
 """The settings of a federated training."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sojourn.training.config import PretrainConfig, settings_of
+from sojourn.training.config import PretrainConfig, read_yaml, settings_of
 
 
 class _Settings(BaseModel):
@@ -210,12 +211,13 @@ class FederatedConfig(_Settings):
         return (self.rounds - self.settling_rounds) * self.local_steps
 
 
-def read_federated(content: "FederatedConfig | dict[str, Any] | None") -> FederatedConfig:
-    """Settings from a dictionary, or as they are.
+def read_federated(source: "Path | FederatedConfig | dict[str, Any] | None") -> FederatedConfig:
+    """Settings from a YAML file, a dictionary, or as they are.
 
     Raises
     ------
     ConfigError
         If a setting is unknown or out of range; the message names each of them.
     """
+    content = read_yaml(source) if isinstance(source, Path) else source
     return settings_of(FederatedConfig, content, page="docs/federated.md")

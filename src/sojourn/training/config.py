@@ -129,6 +129,24 @@ def settings_of(kind: type[C], content: object, *, page: str) -> C:
         raise ConfigError(msg) from error
 
 
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file of settings; an empty one has none.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, or it is not YAML.
+    """
+    if not path.exists():
+        msg = f"config must be a YAML file; {path} does not exist."
+        raise ConfigError(msg)
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"config must be a YAML file; reading {path} gave {type(error).__name__}. Correct the file."
+        raise ConfigError(msg) from error
+
+
 def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> PretrainConfig:
     """Settings from a YAML file, a dictionary or as they are; the ``run.yaml`` of a run gives those of that run.
 
@@ -141,14 +159,7 @@ def read_config(source: "Path | PretrainConfig | dict[str, Any] | None") -> Pret
         return source
     content: Any = source or {}
     if isinstance(source, Path):
-        if not source.exists():
-            msg = f"config must be a YAML file; {source} does not exist."
-            raise ConfigError(msg)
-        try:
-            content = yaml.safe_load(source.read_text()) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            msg = f"config must be a YAML file; reading {source} gave {type(error).__name__}. Correct the file."
-            raise ConfigError(msg) from error
+        content = read_yaml(source)
         if isinstance(content, dict) and {"config", "versions"} <= content.keys():
             content = content["config"]
     config = settings_of(PretrainConfig, content, page="docs/pretrain.md")
