@@ -58,9 +58,8 @@ def plant(datasets: Sequence[Path], out: Path, *, site: str, num: int = 100, see
         msg = f"canaries need {_MIN_CODES} codes with {_MIN_ROWS} values at {site}; it has {len(values)}. Take another."
         raise ConfigError(msg)
     begun = _beginnings(rows)
-    donors = (
-        begun.drop_nulls("first")["subject_id"].unique().sort().to_numpy()
-    )  # a record of facts alone begins nowhere
+    # A record of facts alone begins nowhere.
+    donors = begun.drop_nulls("first")["subject_id"].unique().sort().to_numpy()
     ids = [last_id + 1 + k for k in range(num)]
     parts = [_canary(begun, int(rng.choice(donors)), values, rng, subject) for subject in ids]
     table = pl.concat(parts).with_columns(pl.col("numeric_value").cast(pl.Float32), site=pl.lit(site))
