@@ -128,6 +128,11 @@ def test_many_sites_keep_the_largest() -> None:
     assert "36" not in shown
 
 
+def test_names_of_unseen_sites_are_whole() -> None:
+    entries = [Entry("e", "death", "query", "hospital-6", 100, 9, 0.1, {"auroc": Estimate(0.8, 0.7, 0.9)}, ())]
+    assert "hospital-6 (unseen)" in texts(site_forest_figure(entries, unseen=["hospital-6"]))
+
+
 def test_learning_curve_tells_bits() -> None:
     # 1.3863 nats are 2 bits
     lines = [{"step": s, "split": "tuning", "nats_per_event": n} for s, n in ((10, 2.0), (20, 1.3862944))]

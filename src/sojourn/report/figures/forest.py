@@ -8,10 +8,12 @@ from sojourn.report.axes import Panel, ticks
 from sojourn.report.figures.legend import Key, draw_legend
 from sojourn.report.formatting import NONE, count, interval, percent, plain_outcome
 from sojourn.report.methods import OVERALL, look, main_entry, select, sites_of, tasks_of
-from sojourn.report.svg import Drawing, shorten
+from sojourn.report.svg import Drawing, shorten, text_width
 
 _ROW = 19
 _MAX_SITES = 24
+_NAME_SIZE = 14.8
+"""Estimated size of a site's name in pixels: bold letters are wider than those of 12.6 pixels."""
 _NO_ESTIMATE = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -55,7 +57,9 @@ def site_forest_figure(entries: Sequence[Entry], *, unseen: Sequence[str] = ()) 
     shown = [auroc(e) for e in entries if e.group in sites and look(e.method).kind in ("ours", "baseline")]
     num_columns, num_rows = min(3, max(len(tasks), 1)), math.ceil(len(tasks) / 3)
     step = 26
-    height, width = len(sites) * step + 8, (860 - 134 - 26 * num_columns) / num_columns
+    names = {site: site + (" (unseen)" if site in unseen else "") for site in sites}
+    left = 16 + min(max((text_width(name, _NAME_SIZE) for name in names.values()), default=0.0), 200.0)
+    height, width = len(sites) * step + 8, (860 - left - 26 * num_columns) / num_columns
     drawing = Drawing(860, 34 + num_rows * (height + 80), "AUROC at each hospital, by outcome, with 95 % intervals")
     keys = [
         Key("Sojourn", "circle", "ours"),
@@ -64,7 +68,7 @@ def site_forest_figure(entries: Sequence[Entry], *, unseen: Sequence[str] = ()) 
     ]
     draw_legend(drawing, 4, 14, keys)
     for i, task in enumerate(tasks):
-        x, y = 134 + (i % num_columns) * (width + 26), 56 + (i // num_columns) * (height + 80)
+        x, y = left + (i % num_columns) * (width + 26), 56 + (i // num_columns) * (height + 80)
         panel = Panel(drawing, x, y, width, height, auroc_range(shown), (0, 1))
         panel.title(shorten(plain_outcome(task), width))
         panel.bottom_axis(num=4, grid=True, label="AUROC")
@@ -75,14 +79,8 @@ def site_forest_figure(entries: Sequence[Entry], *, unseen: Sequence[str] = ()) 
         for j, site in enumerate(sites):
             at = y + (j + 0.5) * step + 4
             if i % num_columns == 0:
-                mark = " (unseen)" if site in unseen else ""
-                drawing.text(
-                    x - 10,
-                    at + 4,
-                    shorten(site + mark, 118, 14.8 if mark else 12.6),
-                    anchor="end",
-                    style="strong" if mark else "",
-                )
+                style = "strong" if site in unseen else ""
+                drawing.text(x - 10, at + 4, shorten(names[site], left - 16, _NAME_SIZE), anchor="end", style=style)
             _draw_marks(panel, at - 4, main_entry(entries, task, site, "ours"))
             _draw_marks(panel, at + 5, main_entry(entries, task, site, "baseline", "lightgbm"))
     return drawing.render()
