@@ -26,6 +26,7 @@ from variants.causal import CausalDecoder
 from variants.checks import check, first_instants
 from variants.per_event import PerEvent
 from variants.replace import StepClock, in_place
+from variants.total import SumAlone
 
 import sojourn as sj
 from sojourn.files import read_json, write_json
@@ -66,6 +67,7 @@ ARMS = {
     "no-site": Arm(label="without site adapters", config={"model": {"use_site": False}}),
     "thinning": Arm(label="thinning of 30 % of the subjects", config={"thin_share": 0.3}),
     "bins": Arm(label="values in 20 bins", variant=BinValues),
+    "sum-alone": Arm(label="without the last three events one by one", variant=SumAlone),
     "causal": Arm(label="recurrent decoder in the instant", variant=CausalDecoder),
     "per-event": Arm(label="one position per event", variant=PerEvent),
     "per-event-short": Arm(

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sojourn.model import Batch
 from sojourn.model.config import ModelConfig
+from sojourn.model.embedding import Earlier, earlier_events
 from variants.decoding import OtherDecoder, Scored, times
 
 
@@ -30,10 +31,11 @@ class CausalDecoder(OtherDecoder):
         context = self.context(before.flatten(0, 1)[found.instant], site, times(batch, found.instant))
         with torch.autocast(phi_ND.device.type, enabled=False):
             read = self._read(phi_ND, torch.tanh(self.first(context.u.float())), found)
-        u = self.decision(context.u[found.inverse], read[found.inverse, found.rank])
         instant = torch.arange(len(found.last), device=read.device)
-        u_end = self.decision(context.u, read[instant, found.rank[found.last] + 1])
-        return u, u_end
+        so_far = torch.cat([read[found.inverse, found.rank], read[instant, found.rank[found.last] + 1]])
+        recent = earlier_events(phi_ND, found.rank, found.last).recent
+        u = self.decision(torch.cat([context.u[found.inverse], context.u]), Earlier(so_far, recent))
+        return u[: len(found.rank)], u[len(found.rank) :]
 
     def _read(self, phi_NW: Tensor, first_KW: Tensor, found: Scored) -> Tensor:
         """States after 0, 1, ..., M events of each instant, (K, M + 1, W); undefined after its last."""

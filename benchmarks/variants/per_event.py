@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sojourn.model import Batch, EventLogProb
+from sojourn.model.embedding import Earlier
 from sojourn.model.features import time_features
 from sojourn.training.batches import Windows, pack
 from variants.decoding import OtherDecoder, Scored, times
@@ -120,7 +121,7 @@ class PerEvent(OtherDecoder):
         time = torch.where((found.rank == 0)[:, None], new, same)
         u = self.context(before[token - 1], site[found.position], time).u
         u_end = self.context(before[token[found.last]], site[found.instant], same[found.last]).u
-        nothing = phi_ND.new_zeros(1, phi_ND.shape[1])
+        nothing = Earlier.none(1, phi_ND)
         return self.decision(u, nothing), self.decision(u_end, nothing)
 
 

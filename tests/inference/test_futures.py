@@ -38,7 +38,8 @@ def test_sampling_and_asking_agree(toy: Toy, some: Moments, outcome: str, estima
     asked = query_risk(toy.network, toy.reader, some, Question([toy.code(outcome)], 12), context=32).probability
     for half in (slice(0, NUM_MOMENTS // 2), slice(NUM_MOMENTS // 2, None)):
         error = np.sqrt((counted[half] * (1 - counted[half]) / NUM_SAMPLES).mean() / (NUM_MOMENTS // 2))
-        assert abs(counted[half].mean() - asked[half].mean()) < 3 * error + 0.03
+        # Both are learnt apart, in 220 steps: each is within 0.03 of the truth.
+        assert abs(counted[half].mean() - asked[half].mean()) < 3 * error + 0.06
     if outcome == "OUTCOME//death":
         truth = np.repeat([true_risk(sick, 12) for sick in (False, True)], NUM_MOMENTS // 2)
         for half in (slice(0, NUM_MOMENTS // 2), slice(NUM_MOMENTS // 2, None)):

@@ -9,6 +9,7 @@ from helpers.panels import mates_by_definition
 from sojourn.model import Batch, Network
 from sojourn.model.backbone import rotation
 from sojourn.model.cache import RollingCache
+from sojourn.model.embedding import Earlier
 from sojourn.model.features import time_features
 
 NUM_INSTANTS = 12
@@ -117,7 +118,7 @@ def test_stepwise_likelihood_equals_the_parallel_one(network: Network, records: 
         events = (batch.event_position == k).nonzero()[:, 0]
         time = time_features(batch.gap[:, k], batch.time[:, k], batch.clock[:, k], batch.age[:, k])
         context = network.context(h, batch.site[:, k], time)
-        earlier, last = torch.zeros(1, phi.shape[1]), torch.tensor([-1])
+        earlier, last = Earlier.none(1, phi), torch.tensor([-1])
         clocks = batch.seen_delay[k : k + 1], batch.seen_interval[k : k + 1]
         recency = network.code_head.recency_of_all(network.events.code.weight, *clocks)
         so_far: list[int] = []
@@ -130,7 +131,7 @@ def test_stepwise_likelihood_equals_the_parallel_one(network: Network, records: 
             if e is None:
                 break
             values += float(value_log_prob(network, batch, u, e))
-            earlier, last = earlier + phi[e], batch.code[e : e + 1]
+            earlier, last = earlier.then(phi[e : e + 1]), batch.code[e : e + 1]
             so_far, times_left = [*so_far, int(batch.code[e])], float(batch.times_left[e])
         one = one_position(batch, torch.tensor([k]))
         h = network.step(one, network.phi(one), cache)[:, 0]

@@ -8,6 +8,7 @@ import torch
 from helpers.model_records import NAN, Event, Record, make_batch, random_record
 from helpers.panels import mates_by_definition
 from sojourn.model import Batch, CodeTable, ModelConfig, Network
+from sojourn.model.embedding import Earlier
 from sojourn.model.features import time_features
 
 
@@ -73,7 +74,7 @@ def test_log_prob_equals_a_decoding_one_event_at_a_time(network: Network) -> Non
         context = network.context(h[:, k - 1], batch.site[:, k], time)
         clocks = batch.seen_delay[k : k + 1], batch.seen_interval[k : k + 1]
         recency = network.code_head.recency_of_all(network.events.code.weight, *clocks)
-        earlier, last = torch.zeros(1, phi.shape[1]), torch.tensor([-1])
+        earlier, last = Earlier.none(1, phi), torch.tensor([-1])
         so_far: list[int] = []
         times_left = NAN
         for e in events:
@@ -81,7 +82,7 @@ def test_log_prob_equals_a_decoding_one_event_at_a_time(network: Network) -> Non
             found = mates_by_definition(so_far, batch.seen_delay[k], batch.seen_interval[k], times_left)
             log_p = network.code_head(u, context.z_site, network.events.code.weight, last, recency, found)
             total += float(log_p[0, batch.code[e]])
-            earlier, last = earlier + phi[e], batch.code[e : e + 1]
+            earlier, last = earlier.then(phi[e : e + 1]), batch.code[e : e + 1]
             so_far, times_left = [*so_far, int(batch.code[e])], float(batch.times_left[e])
         u = network.decision(context.u, earlier)
         found = mates_by_definition(so_far, batch.seen_delay[k], batch.seen_interval[k], times_left)
@@ -96,7 +97,7 @@ def test_probabilities_of_one_instant_sum_to_one(network: Network) -> None:
     h = network.states(batch)
     time = time_features(batch.gap[:, 3], batch.time[:, 3], batch.clock[:, 3], batch.age[:, 3])
     context = network.context(h[:, 2], batch.site[:, 3], time)
-    u = network.decision(context.u, torch.zeros(1, 16))
+    u = network.decision(context.u, Earlier.none(1, torch.zeros(16)))
     first = network.code_head(u, context.z_site, network.events.code.weight, torch.tensor([-1])).exp()
     assert float(first.sum()) == pytest.approx(1.0, abs=1e-5)
     assert float(first[0, -1]) == 0.0  # an instant holds at least one event

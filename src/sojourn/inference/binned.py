@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sojourn.inference.bins import Bins, gap_bin_log_mass
 from sojourn.model import Batch, Network
-from sojourn.model.embedding import sum_of_earlier
+from sojourn.model.embedding import earlier_events
 from sojourn.model.features import time_features
 from sojourn.model.policy import gap_log_mass
 from sojourn.training.batches import Layout, Windows, collate, pack, positions
@@ -148,8 +148,8 @@ def token_log_prob(network: Network, batch: Batch, bins: Bins) -> BinnedTerms:
         instants, inverse, count = torch.unique_consecutive(position, return_inverse=True, return_counts=True)
         time = time_features(*(x.flatten()[instants] for x in (batch.gap, batch.time, batch.clock, batch.age)))
         context = network.context(before.flatten(0, 1)[instants], batch.site.flatten()[instants], time)
-        earlier, last = sum_of_earlier(phi, rank), torch.cumsum(count, 0) - 1
-        u = network.decision(torch.cat([context.u[inverse], context.u]), torch.cat([earlier, (earlier + phi)[last]]))
+        last = torch.cumsum(count, 0) - 1
+        u = network.decision(torch.cat([context.u[inverse], context.u]), earlier_events(phi, rank, last))
         previous = torch.where(rank == 0, -1, torch.cat([code.new_full((1,), -1), code[:-1]]))
         z_site = torch.cat([context.z_site[inverse], context.z_site])
         embedding, of = network.events.codes(), torch.cat([inverse, torch.arange(len(instants))])

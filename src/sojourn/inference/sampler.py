@@ -20,6 +20,7 @@ from sojourn.inference.rollout import Rollout, begin
 from sojourn.inference.rules import Block, Rule, block_of, forbid
 from sojourn.inference.starts import Starts
 from sojourn.model import Network
+from sojourn.model.embedding import Earlier
 from sojourn.model.features import time_features
 from sojourn.model.policy import after
 from sojourn.model.recency import PastOfCodes
@@ -151,10 +152,10 @@ class FutureSampler:
         past = PastOfCodes(every_code, delay, memory.last_interval)
         panels = None if network.code_head.panel is None else OpenPanels(past, memory.last_count)
         row = rollout.goes_on.nonzero()[:, 0]
-        last = torch.full_like(row, -1)
+        last, earlier = torch.full_like(row, -1), Earlier.none(len(row), phi_sum)
         parts: list[tuple[Tensor, Tensor, Tensor]] = [(row[:0], row[:0], u_ND[:0, 0])]
         for _ in range(_MAX_EVENTS):
-            u = network.decision(u_ND[row], phi_sum[row])
+            u = network.decision(u_ND[row], earlier)
             own = None if recency is None else recency[row]
             mates = None if panels is None else panels.mates(row)
             chance = network.code_head(u, memory.z_site[row], embedding, last, own, mates).exp()
@@ -170,7 +171,9 @@ class FutureSampler:
             block = None if rule is None or mass is None else block_of(rule, code, mass[is_event])
             previous, ago = memory.last_value[row, code], delay[row, code]
             value = self._value(u, code, (previous, ago), uniform[:, 1:], block)
-            phi_sum[row] += network.events(code, value, previous, ago)
+            phi = network.events(code, value, previous, ago)
+            earlier = Earlier(earlier.total[is_event], earlier.recent[is_event]).then(phi)
+            phi_sum[row] = earlier.total
             last = code
             if panels is not None:
                 panels.add(row, code)

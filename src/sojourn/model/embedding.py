@@ -13,6 +13,8 @@ hospital would show them that has names of its own. A code that was never traine
 Shape letters: E events, V codes, D width of phi, K instants, F features of words.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +25,8 @@ from sojourn.model.linear import Linear
 
 _NUM_VALUE, _NUM_CHANGE, _NUM_DELAY = 17, 11, 8
 NUM_PREVIOUS_FEATURES = _NUM_VALUE + 2 + _NUM_DELAY + 1
+NUM_RECENT = 3
+"""Events of an instant that the next decision sees one by one, beside the sum of all."""
 _WORDS_LOST = 0.5
 """Share of the features of words that a code without its identity loses: other hospitals share words only in part."""
 
@@ -146,7 +150,42 @@ def sum_by_instant(phi_ED: Tensor, position_E: Tensor, num_instants: int) -> Ten
     return total.index_add(0, position_E, phi_ED)
 
 
-def sum_of_earlier(phi_ED: Tensor, rank_E: Tensor) -> Tensor:
+class Earlier(NamedTuple):
+    """What N decisions know of the earlier events of their instant: zero where there are none."""
+
+    total: Tensor
+    """(N, D) sum of their phi."""
+    recent: Tensor
+    """(N, R * D) phi of the last R of them, the very last first."""
+
+    @classmethod
+    def none(cls, num: int, like: Tensor) -> "Earlier":
+        """Before the first event of an instant; `like` is a phi (..., D)."""
+        width = like.shape[-1]
+        return cls(like.new_zeros(num, width), like.new_zeros(num, NUM_RECENT * width))
+
+    def then(self, phi_ND: Tensor) -> "Earlier":
+        """After one further event each."""
+        return Earlier(self.total + phi_ND, torch.cat([phi_ND, self.recent[:, : -phi_ND.shape[1]]], 1))
+
+
+def earlier_events(phi_ED: Tensor, rank_E: Tensor, last_K: Tensor) -> Earlier:
+    """What the decisions of E events know, then those of END behind the events `last_K`: N = E + K."""
+    total = _sum_of_earlier(phi_ED, rank_E)
+    up_to = [phi_ED]  # from each event on backwards
+    for _ in range(NUM_RECENT - 1):
+        up_to.append(_event_before(up_to[-1], rank_E))
+    recent = torch.cat(up_to, 1)
+    ends = Earlier((total + phi_ED)[last_K], recent[last_K])
+    return Earlier(torch.cat([total, ends.total]), torch.cat([_event_before(recent, rank_E), ends.recent]))
+
+
+def _event_before(content_EX: Tensor, rank_E: Tensor) -> Tensor:
+    """The row of the event before in the same instant; zero before the first."""
+    return torch.where((rank_E > 0)[:, None], torch.cat([content_EX[:1], content_EX[:-1]]), 0.0)
+
+
+def _sum_of_earlier(phi_ED: Tensor, rank_E: Tensor) -> Tensor:
     """Sum of phi over the earlier events of the same instant, shape (E, D).
 
     A segmented scan by doubling: log2(events per instant) additions, and no difference of large sums that would

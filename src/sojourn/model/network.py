@@ -21,7 +21,7 @@ from sojourn.model.batch import Batch
 from sojourn.model.cache import RollingCache
 from sojourn.model.chosen import DecisionBias, InstantBias
 from sojourn.model.config import CodeTable, ModelConfig
-from sojourn.model.embedding import EventEmbedding, sum_by_instant, sum_of_earlier
+from sojourn.model.embedding import NUM_RECENT, Earlier, EventEmbedding, earlier_events, sum_by_instant
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
 from sojourn.model.linear import Linear
 from sojourn.model.logistic import LogisticMixture
@@ -77,6 +77,8 @@ class Network(nn.Module):
         self.decode_state = Linear(d_model, d_decoder)
         self.decode_time = Linear(NUM_TIME_FEATURES, d_decoder)
         self.decode_events = Linear(d_event, d_decoder)
+        self.decode_recent = Linear(NUM_RECENT * d_event, d_decoder, bias=False)
+        nn.init.zeros_(self.decode_recent.weight)  # the sum alone, to start with
         self.decode = nn.Sequential(nn.RMSNorm(d_decoder), Linear(d_decoder, 2 * d_decoder), nn.GELU())
         self.decode_out = Linear(2 * d_decoder, d_decoder)
         self.gap_head = GapHead(config)
@@ -125,9 +127,9 @@ class Network(nn.Module):
         """Start of the decoding, from the *previous* position's state and the time features of the instant."""
         return InstantContext(self.decode_state(h_KD) + self.decode_time(time_KF), self.site(site_K))
 
-    def decision(self, u_ND: Tensor, earlier_ND: Tensor) -> Tensor:
-        """State of one decision inside an instant, from its context and the sum of phi of its earlier events."""
-        u = (u_ND + self.decode_events(earlier_ND)).float()
+    def decision(self, u_ND: Tensor, earlier: Earlier) -> Tensor:
+        """States of decisions inside instants, from their contexts and the earlier events."""
+        u = (u_ND + self.decode_events(earlier.total) + self.decode_recent(earlier.recent)).float()
         out: Tensor = u + self.decode_out(self.decode(u))
         return out
 
@@ -178,9 +180,8 @@ class Network(nn.Module):
         instants, inverse, count = torch.unique_consecutive(position, return_inverse=True, return_counts=True)
         time = time_features(*(x.flatten()[instants] for x in (batch.gap, batch.time, batch.clock, batch.age)))
         context = self.context(before_BLD.flatten(0, 1)[instants], batch.site.flatten()[instants], time)
-        earlier = sum_of_earlier(phi, rank)
         last = torch.cumsum(count, 0) - 1
-        u = self.decision(torch.cat([context.u[inverse], context.u]), torch.cat([earlier, (earlier + phi)[last]]))
+        u = self.decision(torch.cat([context.u[inverse], context.u]), earlier_events(phi, rank, last))
         shifted = torch.cat([code.new_full((1,), -1), code[:-1]])
         last_code = torch.cat([torch.where(rank == 0, -1, shifted), code[last]])
         target = torch.cat([code, torch.full_like(instants, len(self.code_head.bias) - 1)])

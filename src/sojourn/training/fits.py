@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sojourn.events.store import EventStore
 from sojourn.model import Batch, Network
-from sojourn.model.embedding import sum_of_earlier
+from sojourn.model.embedding import earlier_events
 from sojourn.model.features import time_features
 from sojourn.training.batches import collate, pack, whole_records
 from sojourn.training.records import Ints
@@ -64,7 +64,7 @@ def transforms(network: Network, batch: Batch, generator: torch.Generator) -> tu
     position = batch.event_position[scored]
     time = time_features(*(x.flatten()[position] for x in (batch.gap, batch.time, batch.clock, batch.age)))
     context = network.context(before[position], batch.site.flatten()[position], time)
-    u = network.decision(context.u, sum_of_earlier(phi[scored], batch.event_rank[scored]))
+    u = network.decision(context.u, earlier_events(phi[scored], batch.event_rank[scored], position[:0]))
     has_value = ~torch.isnan(batch.value[scored])
     code, value = batch.code[scored][has_value], batch.value[scored][has_value]
     previous = batch.previous_value[scored][has_value], batch.previous_delay[scored][has_value]
