@@ -24,6 +24,7 @@ _COMMANDS = {
     "sojourn --help": [str(_BIN / "sojourn"), "--help"],
     "sojourn predict --help": [str(_BIN / "sojourn"), "predict", "--help"],
     "sojourn tasks": [str(_BIN / "sojourn"), "tasks"],
+    "import of predict": [sys.executable, "-c", "import sojourn.inference.predict"],
     "import numpy": [sys.executable, "-c", "import numpy"],
     "import polars": [sys.executable, "-c", "import polars"],
     "import torch": [sys.executable, "-c", "import torch"],

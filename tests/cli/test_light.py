@@ -51,3 +51,8 @@ def test_the_hollow_modules_are_gone_after_the_help(capsys: pytest.CaptureFixtur
     from rich.markdown import Markdown
 
     assert Markdown("*whole*").markup == "*whole*"
+
+
+def test_asking_a_run_does_without_what_only_training_and_statistics_need() -> None:
+    loaded = modules_after("import sojourn.inference.predict")
+    assert not loaded & {"lightning_fabric", "torch._dynamo", "torch.distributed.fsdp", "scipy.stats", "sklearn"}

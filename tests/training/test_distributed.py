@@ -26,19 +26,25 @@ def losses_of(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in {"split", "seconds", "events_per_second"}} for line in lines]
 
 
-def train_on_two(store: Path, run: Path, config: Path, *more: str) -> None:
-    """Train under torchrun with two processes on this machine."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "sojourn"]
-    command = [*launch, "pretrain", str(store), str(run), "--config", str(config), "--json", *more]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+def on_two(*command: str | Path) -> str:
+    """Output of a Python command under torchrun, with two processes on this machine."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *map(str, command)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["path"] == str(run)  # one process prints
+    return done.stdout
+
+
+def train_on_two(store: Path, run: Path, config: Path, *more: str) -> None:
+    printed = on_two("-m", "sojourn", "pretrain", store, run, "--config", config, "--json", *more)
+    assert json.loads(printed)["path"] == str(run)  # one process prints
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut_weights", [False, True])
+def test_two_processes_give_the_losses_of_one(tmp_path: Path, cut_weights: bool) -> None:
     store = build_toy_store(tmp_path, num_subjects=60, seed=7)
-    settings = SHORT | {"model": SETTINGS["model"] | {"dropout": 0.2}}
+    settings = SHORT | {"model": SETTINGS["model"] | {"dropout": 0.2}, "cut_weights": cut_weights}
     config = tmp_path / "pretrain.yaml"
     config.write_text(yaml.safe_dump(settings | {"max_steps": 10}))
     train_on_two(store, tmp_path / "two", config)
@@ -54,6 +60,24 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, weight in first.items():
         torch.testing.assert_close(second[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_each_process_holds_its_part_of_cut_weights(tmp_path: Path) -> None:
+    store, config = build_toy_store(tmp_path, num_subjects=60, seed=7), tmp_path / "pretrain.yaml"
+    config.write_text(yaml.safe_dump(SHORT | {"max_steps": 2, "cut_weights": True}))
+    script = Path(__file__).parent.parent / "helpers" / "cut_network.py"
+    weights, moments, all_weights, all_moments = map(float, on_two(script, store, tmp_path / "run", config).split())
+    assert weights == pytest.approx(0.5, abs=0.02)  # some have an odd number of rows
+    assert moments == pytest.approx(0.5, abs=0.02)
+    assert (all_weights, all_moments) == pytest.approx((1.0, 1.0))
+
+
+def test_one_process_has_nothing_to_cut(tmp_path: Path) -> None:
+    store = build_toy_store(tmp_path, num_subjects=60, seed=7)
+    settings = SETTINGS | {"max_steps": 2, "evaluate_every": 2}
+    cut = pretrain(store, tmp_path / "cut", config=settings | {"cut_weights": True})
+    assert cut.bits_per_event == pretrain(store, tmp_path / "plain", config=settings).bits_per_event
 
 
 def test_shares_go_evenly_into_the_processes() -> None:

@@ -23,7 +23,7 @@ from sojourn.training.records import Ints, RecordReader
 from sojourn.training.run import code_table, words_of
 from sojourn.training.sampler import Sampler
 from sojourn.training.selection import any_weights
-from sojourn.training.step import Stepper
+from sojourn.training.step import Stepper, TrainStep
 from sojourn.training.trainer import make_optimizer
 
 _LONGEST = 4.0
@@ -125,9 +125,10 @@ class LocalTrainer:
         self.sampler = Sampler(reader, job.config, outcomes, any_weights(job.vocabulary))
         self.fabric = make_fabric(job.config.accelerator, job.config.precision)
         self.network = job.network()
+        module = self.fabric.setup_module(TrainStep(self.network))
         self.total_steps = total_steps
         self.optimizer = make_optimizer(self.network, job.config.learning_rate, job.config.weight_decay)
-        self.stepper = Stepper(self.network, self.optimizer, self.fabric, config=job.config, total=total_steps)
+        self.stepper = Stepper(module, self.optimizer, self.fabric, config=job.config, total=total_steps)
         self.steps_per_epoch = len(self._epoch(self.rows.train))
         self._planned: Iterator[Step] | None = None
         self.num_made = 0

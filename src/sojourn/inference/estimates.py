@@ -6,7 +6,7 @@ Shape letters: N moments, n futures of each.
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from sojourn.inference.risk import Probabilities
 
@@ -42,13 +42,13 @@ def conditional(risk: np.ndarray, coverage: float = 0.9) -> SampledRisk:
         return SampledRisk(mean, np.zeros_like(mean), np.ones_like(mean), np.full_like(mean, np.nan), "conditional")
     error = risk.std(1, ddof=1) / np.sqrt(count)
     guard = _GUARD * np.maximum(mean, 1 - mean) ** 2 / (count * (count - 1))
-    reach = stats.t.ppf(0.5 + coverage / 2, count - 1) * np.sqrt(error**2 + guard)
+    reach = special.stdtrit(count - 1, 0.5 + coverage / 2) * np.sqrt(error**2 + guard)
     return SampledRisk(mean, np.maximum(mean - reach, 0.0), np.minimum(mean + reach, 1.0), error, "conditional")
 
 
 def wilson(share: np.ndarray, count: int, coverage: float = 0.9) -> SampledRisk:
     """Shares of `count` draws with their Wilson intervals (Wilson 1927)."""
-    z = float(stats.norm.ppf(0.5 + coverage / 2))
+    z = float(special.ndtri(0.5 + coverage / 2))
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     error = np.sqrt(share * (1 - share) / count) if count > 1 else np.full_like(share, np.nan)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import special, stats
+from scipy import special
 from torch import Tensor
 
 from sojourn.inference.histories import Asked, Moments, ask, states
@@ -118,5 +118,5 @@ def interval(by_head: Probabilities, coverage: float = 0.9) -> Risk:
         return Risk(mean, mean, mean)
     logit = special.logit(np.clip(by_head, 1e-12, 1 - 1e-12))
     centre, spread = special.logit(np.clip(mean, 1e-12, 1 - 1e-12)), logit.std(1, ddof=1)
-    reach = stats.t.ppf(0.5 + coverage / 2, count - 1) * spread
+    reach = special.stdtrit(count - 1, 0.5 + coverage / 2) * spread
     return Risk(mean, special.expit(centre - reach), special.expit(centre + reach))

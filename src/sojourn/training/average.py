@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from sojourn.training.cut import cut_like
+
 
 class WeightAverage:
     """Average of a network's weights over the steps, with a shorter memory at the start.
@@ -41,7 +43,7 @@ class WeightAverage:
             msg = "weights must be those of the averaged network; their names differ."
             raise RuntimeError(msg)
         for name, weight in weights.items():
-            self.weights[name].copy_(weight)
+            self.weights[name].copy_(cut_like(weight, self.weights[name]))
 
     @contextmanager
     def applied_to(self, network: nn.Module) -> Iterator[None]:

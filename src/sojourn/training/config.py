@@ -80,6 +80,9 @@ class PretrainConfig(BaseModel):
     num_shares: Annotated[int, Field(gt=0)] = 1
     """Shares that each step is cut into, each with random draws of its own: made one after the other by one process,
     or side by side by several, with the same result. A multiple of the number of processes."""
+    cut_weights: bool = False
+    """Cut weights, gradients and moments over the processes (FSDP2), for networks that are too large for one; otherwise
+    each process holds all of them."""
     model: dict[str, Any] = Field(default_factory=dict)
     """Sizes and switches of the network: see `sojourn.model.ModelConfig`."""
 

@@ -1,17 +1,22 @@
 """Where a run is trained: which device, and how many processes share its steps.
 
 Processes are started by ``torchrun`` (or anything that sets the same variables of the environment): each holds the
-whole network, takes its shares of every planned step, and adds its gradient to that of the others.
+whole network, or its part of it, takes its shares of every planned step, and adds its gradient to that of the others.
 """
 
 import os
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from torch import nn
 
 from sojourn.errors import ConfigError
+
+if TYPE_CHECKING:  # importing them takes as long as torch itself, and what only asks a run does without
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import Strategy
+    from torch.distributed.device_mesh import DeviceMesh
 
 Accelerator = Literal["cpu", "cuda", "auto"]
 
@@ -26,19 +31,26 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def make_fabric(accelerator: Accelerator, precision: str) -> Fabric:
+Cut = Callable[[nn.Module, "DeviceMesh"], nn.Module]
+
+
+def make_fabric(accelerator: Accelerator, precision: str, *, cut: Cut | None = None) -> "Fabric":
     """The device and the processes that the environment offers, ready for a network.
 
     Parameters
     ----------
     accelerator : ``auto`` takes a GPU where there is one.
     precision : as in `PretrainConfig`.
+    cut : cuts the weights of a module over the processes; without it, each holds all.
 
     Raises
     ------
     ConfigError
         If ``cuda`` is wanted and there is none.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+
     if accelerator == "cuda" and not torch.cuda.is_available():
         msg = "accelerator must be one that this machine has; got cuda, and PyTorch finds no GPU. Use cpu or auto."
         raise ConfigError(msg)
@@ -47,8 +59,12 @@ def make_fabric(accelerator: Accelerator, precision: str) -> Fabric:
     if processes == 1:
         return Fabric(accelerator=chosen, devices=1, precision=precision)
     on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
-    # A share may hold no values to ask, so that the head for them has no gradient there.
-    strategy = DDPStrategy(find_unused_parameters=True)
+    strategy: Strategy
+    if cut is None:
+        # A share may hold no values to ask, so that the head for them has no gradient there.
+        strategy = DDPStrategy(find_unused_parameters=True)
+    else:
+        strategy = ModelParallelStrategy(cut, data_parallel_size=processes, tensor_parallel_size=1)
     fabric = Fabric(
         accelerator=chosen,
         devices=on_this_machine,
@@ -60,7 +76,7 @@ def make_fabric(accelerator: Accelerator, precision: str) -> Fabric:
     return fabric
 
 
-def sum_over_processes(fabric: Fabric, numbers: list[float]) -> list[float]:
+def sum_over_processes(fabric: "Fabric", numbers: list[float]) -> list[float]:
     """Sums over all processes, in float64; the numbers as they are where there is one process."""
     if fabric.world_size == 1:
         return numbers

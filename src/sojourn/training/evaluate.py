@@ -3,15 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from sojourn.model import Network
 from sojourn.training.devices import sum_over_processes
 from sojourn.training.loss import losses
 from sojourn.training.plan import Step
 from sojourn.training.sampler import Sampler
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class TuningLoss:
 
 
 @torch.no_grad()
-def tuning_loss(network: Network, sampler: Sampler, plan: Sequence[Step], fabric: Fabric) -> TuningLoss:
+def tuning_loss(network: Network, sampler: Sampler, plan: Sequence[Step], fabric: "Fabric") -> TuningLoss:
     """Evaluate a network (in evaluation mode) on all windows of a plan; the same plan gives the same questions.
 
     The steps of the plan are dealt out to the processes; the result is that of all of them.

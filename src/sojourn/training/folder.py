@@ -22,7 +22,7 @@ from sojourn.training.selection import Selection, evenly
 FITS = "artifacts/fits.json"
 LOOKING = "artifacts/looking.json"
 """How often the known hospitals measure what outcomes wait for, as `sojourn.training.looking` has it."""
-_FREE_ON_RESUME = frozenset({"epochs", "max_steps", "patience", "accelerator"})
+_FREE_ON_RESUME = frozenset({"epochs", "max_steps", "patience", "accelerator", "cut_weights"})
 _FIT_SUBJECTS = 300
 _LOOKING_SUBJECTS = 500
 

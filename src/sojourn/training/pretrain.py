@@ -44,8 +44,8 @@ def pretrain(
     store : event store made by `build_store`.
     run : folder of the run.
     config : settings; a YAML file, a `PretrainConfig`, a dictionary, or None for the defaults.
-    resume : allow other `epochs`, `max_steps`, `patience` or `accelerator` than the run was started with, to train
-        further.
+    resume : allow other `epochs`, `max_steps`, `patience`, `accelerator` or `cut_weights` than the run was started
+        with, to train further.
 
     Raises
     ------

@@ -3,17 +3,20 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from sojourn.errors import RunError
 from sojourn.model import Network
 from sojourn.training.config import PretrainConfig
+from sojourn.training.cut import is_cut
 from sojourn.training.devices import sum_over_processes
 from sojourn.training.loss import Counts, Losses, Sample, losses
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Uncast:
@@ -29,9 +32,17 @@ class TrainStep(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.is_cut = False
+        """Whether its weights are cut over processes, which then must all have a gradient of each."""
 
     def forward(self, held: Uncast) -> Losses:
-        return losses(self.network, held.sample)
+        found = losses(self.network, held.sample)
+        if not self.is_cut:
+            return found
+        # A share may hold no values to ask, so that the head for them would have no gradient here. Those that are cut
+        # still are of blocks, which every share goes through.
+        here = [p.sum() for p in self.network.parameters() if not is_cut(p)]
+        return found._replace(outcomes=found.outcomes + 0.0 * torch.stack(here).sum())
 
 
 class StepResult(NamedTuple):
@@ -43,7 +54,7 @@ class StepResult(NamedTuple):
     """Of the whole step, over all processes."""
     seconds: float
 
-    def over_processes(self, fabric: Fabric) -> "StepResult":
+    def over_processes(self, fabric: "Fabric") -> "StepResult":
         """The result of the whole step."""
         return self._replace(sums=sum_over_processes(fabric, self.sums))
 
@@ -67,20 +78,25 @@ class Stepper:
 
     Parameters
     ----------
-    network : what is trained; it moves to Fabric's device.
-    optimizer : over the network's parameters.
+    module : `TrainStep` of what is trained, set up by Fabric.
+    optimizer : over the network's parameters, made after that.
     fabric : devices, processes and precision.
     config : the run's settings.
     total : number of steps of the run, which sets the learning rate of each.
     """
 
     def __init__(
-        self, network: Network, optimizer: torch.optim.Optimizer, fabric: Fabric, *, config: PretrainConfig, total: int
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        fabric: "Fabric",
+        *,
+        config: PretrainConfig,
+        total: int,
     ) -> None:
         self.fabric, self.config, self.total = fabric, config, total
-        self.module: Any
-        self.optimizer: Any
-        self.module, self.optimizer = fabric.setup(TrainStep(network), optimizer)
+        self.module: Any = module
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
 
     def step(
         self,

@@ -1,5 +1,6 @@
 """The loop: steps, evaluations, checkpoints, until the planned steps are made or the tuning loss gets no better."""
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from sojourn.model import Network
 from sojourn.progress import console, progress_bar
 from sojourn.training.average import WeightAverage
 from sojourn.training.checkpoint import load_checkpoint, save_checkpoint
+from sojourn.training.cut import cut_weights, whole
 from sojourn.training.devices import make_fabric
 from sojourn.training.evaluate import TuningLoss, tuning_loss
 from sojourn.training.folder import forget_after, log
@@ -21,7 +23,7 @@ from sojourn.training.plan import Step, steps
 from sojourn.training.run import WEIGHTS, code_table, save_tensors, words_of
 from sojourn.training.sampler import Sampler
 from sojourn.training.selection import Selection
-from sojourn.training.step import Stepper, StepResult
+from sojourn.training.step import Stepper, StepResult, TrainStep
 
 _LOG_EVERY = 20
 _CHECKPOINTS = "checkpoints"
@@ -44,7 +46,7 @@ class Trainer:
     def __init__(self, selection: Selection, run: Path) -> None:
         self.selection, self.run, self.config = selection, run, selection.config
         config = self.config
-        self.fabric = make_fabric(config.accelerator, config.precision)
+        self.fabric = make_fabric(config.accelerator, config.precision, cut=cut_weights if config.cut_weights else None)
         self.shares = _own_shares(config.num_shares, self.fabric.global_rank, self.fabric.world_size)
         self.sampler = Sampler(selection.reader, config, selection.outcomes, selection.any_weights())
         plan = selection.plan(selection.train_rows, epoch=0)
@@ -53,6 +55,9 @@ class Trainer:
         shape = config.network()
         codes = code_table(selection.vocabulary, hazards, words_of(selection.vocabulary, shape.num_word_features))
         self.network = Network(shape, codes, len(selection.sites)).to(self.fabric.device)
+        self.averaged = copy.deepcopy(self.network).eval()
+        """Takes the average of the weights to be evaluated: whole, also where those that are trained are cut."""
+        self.module = self.fabric.setup_module(TrainStep(self.network))
         self.optimizer = make_optimizer(self.network, config.learning_rate, config.weight_decay)
         self.average = WeightAverage(self.network, config.average_decay)
         state = load_checkpoint(run / _CHECKPOINTS, self.network, self.average, self.optimizer)
@@ -100,7 +105,7 @@ class Trainer:
     def steps(self) -> Iterator[tuple[Step, StepResult]]:
         """Make the steps that are left; each is given out when the average has taken it in."""
         config, state, selection, shares = self.config, self.state, self.selection, self.shares
-        stepper = Stepper(self.network, self.optimizer, self.fabric, config=config, total=self.total)
+        stepper = Stepper(self.module, self.optimizer, self.fabric, config=config, total=self.total)
         rows = selection.train_rows
         planned = steps(
             rows,
@@ -119,16 +124,15 @@ class Trainer:
     def _evaluate(self, epoch: int) -> None:
         """Evaluate the averaged weights on the tuning subjects, and keep them if they are the best so far."""
         state, plan = self.state, self.selection.plan(self.selection.tuning_rows, epoch=0)
-        with self.average.applied_to(self.network):
-            result = tuning_loss(self.network, self.sampler, plan, self.fabric)
-            weights = {name: weight.detach().clone() for name, weight in self.network.state_dict().items()}
+        self.averaged.load_state_dict({name: whole(w) for name, w in self.average.weights.items()}, strict=False)
+        result = tuning_loss(self.averaged, self.sampler, plan, self.fabric)
         self._log({"step": state["step"], "epoch": epoch, "split": "tuning", **asdict(result)})
         score = self._score(result)
         state["worse"] += 1
         if score < state["best"]:
             state.update(best=score, best_step=state["step"], bits=result.bits_per_event, worse=0)
             if self.fabric.is_global_zero:
-                save_tensors(self.run / WEIGHTS, weights)
+                save_tensors(self.run / WEIGHTS, self.averaged.state_dict())
 
     def _score(self, result: TuningLoss) -> float:
         queries = self.config.outcome_weight * result.query_nats
@@ -139,8 +143,9 @@ class Trainer:
         }[self.config.select]
 
     def _save_checkpoint(self) -> None:
-        if self.fabric.is_global_zero:
-            save_checkpoint(self.run / _CHECKPOINTS, self.network, self.average, self.optimizer, self.state)
+        path = self.run / _CHECKPOINTS
+        is_written = self.fabric.is_global_zero
+        save_checkpoint(path, self.network, self.average, self.optimizer, self.state, is_written=is_written)
 
     def _log(self, line: dict[str, Any]) -> None:
         if self.fabric.is_global_zero:
