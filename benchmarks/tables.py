@@ -5,7 +5,6 @@ python benchmarks/tables.py
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import tables_sites
@@ -43,14 +42,15 @@ def _results(names: Sequence[str]) -> dict[str, Any]:
 def ablations() -> Iterator[str]:
     """Each arm's bits per event, and the paired difference to the model as it is."""
     rows = []
-    found = _results(["ablations_mimic", "ablations"]).values()
-    for data, arms in chain.from_iterable(one["data"].items() for one in found):
+    found = _results(["ablations_recent", "ablations_mimic", "ablations"]).values()
+    for seconds, (data, arms) in ((one["seconds"], item) for one in found for item in one["data"].items()):
         for name, arm in arms.items():
             bits, difference = arm["bits"]["total"], arm["difference"]
             cells = ["" if name == "base" else _signed(difference[p]) for p in ("total", "gap", "code", "value")]
             steps = f"{round(sum(arm['steps']) / len(arm['steps'])):,}"
             whole = f"{bits['value']:.3f} ({bits['lower']:.3f}-{bits['upper']:.3f})"
-            rows.append((data, arm["label"], len(arm["seeds"]), steps, f"{arm['num_parameters']:,}", whole, *cells))
+            sizes = len(arm["seeds"]), steps, f"{arm['num_parameters']:,}"
+            rows.append((f"{data}, {seconds:g} s", arm["label"], *sizes, whole, *cells))
     header = ("data", "arm", "seeds", "steps", "weights", "bits per event", "difference", "gap", "code", "value")
     return _table(header, rows)
 
