@@ -42,7 +42,7 @@ def _results(names: Sequence[str]) -> dict[str, Any]:
 def ablations() -> Iterator[str]:
     """Each arm's bits per event, and the paired difference to the model as it is."""
     rows = []
-    found = _results(["ablations_recent", "ablations_mimic", "ablations"]).values()
+    found = _results(["ablations_recent_mimic", "ablations_recent", "ablations_mimic", "ablations"]).values()
     for seconds, (data, arms) in ((one["seconds"], item) for one in found for item in one["data"].items()):
         for name, arm in arms.items():
             bits, difference = arm["bits"]["total"], arm["difference"]
