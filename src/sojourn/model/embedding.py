@@ -171,18 +171,15 @@ class Earlier(NamedTuple):
 
 def earlier_events(phi_ED: Tensor, rank_E: Tensor, last_K: Tensor) -> Earlier:
     """What the decisions of E events know, then those of END behind the events `last_K`: N = E + K."""
-    total = _sum_of_earlier(phi_ED, rank_E)
-    up_to = [phi_ED]  # from each event on backwards
-    for _ in range(NUM_RECENT - 1):
-        up_to.append(_event_before(up_to[-1], rank_E))
-    recent = torch.cat(up_to, 1)
-    ends = Earlier((total + phi_ED)[last_K], recent[last_K])
-    return Earlier(torch.cat([total, ends.total]), torch.cat([_event_before(recent, rank_E), ends.recent]))
-
-
-def _event_before(content_EX: Tensor, rank_E: Tensor) -> Tensor:
-    """The row of the event before in the same instant; zero before the first."""
-    return torch.where((rank_E > 0)[:, None], torch.cat([content_EX[:1], content_EX[:-1]]), 0.0)
+    total, num_events = _sum_of_earlier(phi_ED, rank_E), len(phi_ED)
+    # The event before each decision, and how many its instant has had by then.
+    before = torch.cat([torch.arange(-1, num_events - 1, device=last_K.device), last_K])
+    count = torch.cat([rank_E, rank_E[last_K] + 1])
+    lag = torch.arange(NUM_RECENT, device=last_K.device)
+    place = torch.where(lag < count[:, None], before[:, None] - lag, num_events)  # behind all events stands a zero
+    padded = torch.cat([phi_ED, phi_ED.new_zeros(1, phi_ED.shape[1])])
+    recent = padded.index_select(0, place.flatten()).view(len(place), -1)
+    return Earlier(torch.cat([total, (total + phi_ED)[last_K]]), recent)
 
 
 def _sum_of_earlier(phi_ED: Tensor, rank_E: Tensor) -> Tensor:
