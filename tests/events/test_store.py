@@ -1,7 +1,9 @@
 """Reading a store: random access, windows, splits and sites, damage."""
 
-import pickle
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +82,9 @@ def test_arrays_cannot_be_written(store: EventStore) -> None:
 
 
 def test_travels_to_other_processes(store: EventStore) -> None:
-    again = pickle.loads(pickle.dumps(store))  # noqa: S301
-    np.testing.assert_array_equal(again.subject(1).value, store.subject(1).value)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        there = pool.submit(methodcaller("subject", 1), store).result()
+    np.testing.assert_array_equal(there.value, store.subject(1).value)
 
 
 def test_unknown_row(store: EventStore) -> None:
