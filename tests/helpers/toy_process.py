@@ -51,8 +51,17 @@ def is_sick(subject_id: int) -> bool:
 
 def true_risk(sick: bool, hours: int) -> float:
     """P(death within so many hours) of a patient who is there now; 0.05 % of it is hidden by losses."""
+    return _share_within(DEATH[sick], sick, hours)
+
+
+def true_chance_to_leave(sick: bool, hours: int) -> float:
+    """P(leaving alive within so many hours) of a patient who is there now."""
+    return _share_within(LEAVE, sick, hours)
+
+
+def _share_within(an_hour: float, sick: bool, hours: int) -> float:
     ends = DEATH[sick] + LEAVE + LOST
-    return DEATH[sick] / ends * (1 - (1 - ends) ** hours)
+    return an_hour / ends * (1 - (1 - ends) ** hours)
 
 
 def toy_record(subject_id: int, site: str, seed: int) -> list[Row]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from helpers.toy_process import true_risk
+from helpers.toy_process import true_chance_to_leave, true_risk
 from inference.conftest import HOUR, Toy
 from sojourn.errors import DataError, SojournError, StoreError, TaskError
 from sojourn.inference.estimates import Estimator, SampledRisk
@@ -36,14 +36,13 @@ def test_sampling_and_asking_agree(toy: Toy, some: Moments, outcome: str, estima
     sampling = Sampling(NUM_SAMPLES, 32, 0, estimator)
     counted = simulated_risk(toy.network, toy.reader, some, task, sampling=sampling).probability
     asked = query_risk(toy.network, toy.reader, some, Question([toy.code(outcome)], 12), context=32).probability
-    for half in (slice(0, NUM_MOMENTS // 2), slice(NUM_MOMENTS // 2, None)):
+    chance = true_risk if outcome == "OUTCOME//death" else true_chance_to_leave
+    for sick, half in ((False, slice(0, NUM_MOMENTS // 2)), (True, slice(NUM_MOMENTS // 2, None))):
         error = np.sqrt((counted[half] * (1 - counted[half]) / NUM_SAMPLES).mean() / (NUM_MOMENTS // 2))
-        # Both are learnt apart, in 220 steps: each is within 0.03 of the truth.
-        assert abs(counted[half].mean() - asked[half].mean()) < 3 * error + 0.06
-    if outcome == "OUTCOME//death":
-        truth = np.repeat([true_risk(sick, 12) for sick in (False, True)], NUM_MOMENTS // 2)
-        for half in (slice(0, NUM_MOMENTS // 2), slice(NUM_MOMENTS // 2, None)):
-            assert counted[half].mean() == pytest.approx(truth[half].mean(), abs=0.07)
+        # Both are learnt apart, in 220 steps, after which two trainings that differ in rounding alone differ by 0.02:
+        # they agree as far as each has come near the truth.
+        assert abs(asked[half].mean() - chance(sick, 12)) < 0.06
+        assert abs(counted[half].mean() - chance(sick, 12)) < 3 * error + 0.06
 
 
 # -- the estimator from conditional chances --------------------------------------------------------------------
