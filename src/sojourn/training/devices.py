@@ -5,18 +5,16 @@ whole network, or its part of it, takes its shares of every planned step, and ad
 """
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
 
 from sojourn.errors import ConfigError
+from sojourn.training.cut import cut_weights
 
 if TYPE_CHECKING:  # importing them takes as long as torch itself, and what only asks a run does without
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import Strategy
-    from torch.distributed.device_mesh import DeviceMesh
 
 Accelerator = Literal["cpu", "cuda", "auto"]
 
@@ -31,17 +29,14 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-Cut = Callable[[nn.Module, "DeviceMesh"], nn.Module]
-
-
-def make_fabric(accelerator: Accelerator, precision: str, *, cut: Cut | None = None) -> "Fabric":
+def make_fabric(accelerator: Accelerator, precision: str, *, is_cut: bool = False) -> "Fabric":
     """The device and the processes that the environment offers, ready for a network.
 
     Parameters
     ----------
     accelerator : ``auto`` takes a GPU where there is one.
     precision : as in `PretrainConfig`.
-    cut : cuts the weights of a module over the processes; without it, each holds all.
+    is_cut : whether weights are cut over the processes, as `PretrainConfig.cut_weights`; otherwise each holds all.
 
     Raises
     ------
@@ -60,11 +55,11 @@ def make_fabric(accelerator: Accelerator, precision: str, *, cut: Cut | None = N
         return Fabric(accelerator=chosen, devices=1, precision=precision)
     on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
     strategy: Strategy
-    if cut is None:
+    if is_cut:
+        strategy = ModelParallelStrategy(cut_weights, data_parallel_size=processes, tensor_parallel_size=1)
+    else:
         # A share may hold no values to ask, so that the head for them has no gradient there.
         strategy = DDPStrategy(find_unused_parameters=True)
-    else:
-        strategy = ModelParallelStrategy(cut, data_parallel_size=processes, tensor_parallel_size=1)
     fabric = Fabric(
         accelerator=chosen,
         devices=on_this_machine,

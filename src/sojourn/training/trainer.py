@@ -14,7 +14,7 @@ from sojourn.model import Network
 from sojourn.progress import console, progress_bar
 from sojourn.training.average import WeightAverage
 from sojourn.training.checkpoint import load_checkpoint, save_checkpoint
-from sojourn.training.cut import cut_weights, whole
+from sojourn.training.cut import whole
 from sojourn.training.devices import make_fabric
 from sojourn.training.evaluate import TuningLoss, tuning_loss
 from sojourn.training.folder import forget_after, log
@@ -46,7 +46,7 @@ class Trainer:
     def __init__(self, selection: Selection, run: Path) -> None:
         self.selection, self.run, self.config = selection, run, selection.config
         config = self.config
-        self.fabric = make_fabric(config.accelerator, config.precision, cut=cut_weights if config.cut_weights else None)
+        self.fabric = make_fabric(config.accelerator, config.precision, is_cut=config.cut_weights)
         self.shares = _own_shares(config.num_shares, self.fabric.global_rank, self.fabric.world_size)
         self.sampler = Sampler(selection.reader, config, selection.outcomes, selection.any_weights())
         plan = selection.plan(selection.train_rows, epoch=0)
