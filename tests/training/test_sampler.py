@@ -1,5 +1,6 @@
 """Samples of steps: the same again from the same numbers, ahead of time or not."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -66,6 +67,28 @@ def test_a_stream_can_be_left_early_and_passes_errors_on(toy_reader: RecordReade
     bad = plan[0]._replace(rows=np.array([10**6]), part=np.array([0]), shift=np.array([0]))
     with pytest.raises(IndexError):
         list(sampler_of(toy_reader).stream(iter([bad]), 0, 1))
+
+
+def test_samples_are_made_by_one_thread_and_take_none_from_the_optimiser(
+    toy_reader: RecordReader, plan: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, made_with = sampler_of(toy_reader), []
+    sample = sampler.sample
+
+    def noting(*given: Any, **more: Any) -> Sample:
+        made_with.append(torch.get_num_threads())
+        return sample(*given, **more)
+
+    monkeypatch.setattr(sampler, "sample", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert [torch.get_num_threads() for _ in sampler.stream(iter(plan), 0, 3)] == [3, 3, 3]
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert made_with == [1, 1, 1]
 
 
 def test_sites_are_dropped_by_window_in_training_only(toy_reader: RecordReader, plan: list[Step]) -> None:

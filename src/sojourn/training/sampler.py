@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -115,7 +116,10 @@ class Sampler:
             parts = step.shares(num_shares)
             return [self.sample(parts[i], number, is_training=True) for i in shares]
 
-        with ThreadPoolExecutor(1, thread_name_prefix="sampler") as pool:
+        num_threads = torch.get_num_threads()
+        # With as many threads for its own operations, it would take the processor from the optimiser's.
+        own = partial(torch.set_num_threads, 1)
+        with ThreadPoolExecutor(1, thread_name_prefix="sampler", initializer=own) as pool:
             waiting: list[tuple[Step, Future[list[Sample]]]] = []
             try:
                 for number, step in numbered:
@@ -128,3 +132,4 @@ class Sampler:
             finally:
                 for _, future in waiting:
                     future.cancel()
+                torch.set_num_threads(num_threads)  # what a thread has set holds for threads that are born later
