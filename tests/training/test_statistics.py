@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sojourn.training.records import RecordReader, Records
-from sojourn.training.statistics import code_statistics
+from sojourn.training.statistics import code_statistics, num_pairs
 
 DAY = 86400
 
@@ -43,6 +43,7 @@ def test_statistics_equal_a_loop(toy_reader: RecordReader, seed: int) -> None:
     seconds = np.where(rng.random(20) < 0.5, rng.integers(0, 3 * DAY, 20), rng.choice(records.events.seconds, 20))
     past = code_statistics(records, subject, seconds)
     assert (np.diff(past.question) >= 0).all()
+    np.testing.assert_array_equal(num_pairs(records, subject, seconds), np.bincount(past.question, minlength=20))
     for question in range(20):
         mine = past.question.numpy() == question
         rows = np.column_stack([past.values[mine], past.counts[mine], past.delay[mine]])
@@ -58,6 +59,7 @@ def test_nobody_asked_gives_nothing(toy_reader: RecordReader) -> None:
     assert past.values.shape == (0, 7)
     past = code_statistics(toy_reader.read(nothing), nothing, nothing)
     assert len(past.code) == 0
+    assert len(num_pairs(toy_reader.read(nothing), nothing, nothing)) == 0
 
 
 def test_the_future_changes_no_statistic(toy_reader: RecordReader) -> None:

@@ -43,12 +43,6 @@ class CodeStatistics(NamedTuple):
     delay: Tensor
     """(N,) float32, seconds since the last record; NaN for a static fact."""
 
-    def of(self, kept: Tensor) -> "CodeStatistics":
-        """Statistics of some questions, (Q,) sorted, at least one, numbered anew from 0."""
-        place = torch.searchsorted(kept, self.question).clamp_max(len(kept) - 1)
-        mine = kept[place] == self.question
-        return CodeStatistics(place[mine], *(field[mine] for field in self[1:]))
-
     def to(self, device: torch.device | str) -> "CodeStatistics":
         """Copy with all tensors on `device`."""
         return CodeStatistics(*(field.to(device) for field in self))

@@ -49,6 +49,12 @@ class TimeIndex:
     def _key(self, subject: Ints, code: Ints, seconds: Ints) -> Ints:
         return ((subject * self._num_codes + code) << 32) + seconds
 
+    def first_times(self) -> tuple[Ints, Ints]:
+        """Subject and seconds of the first event of every code that a subject has, in the order of subjects."""
+        pair = self._sorted >> 32
+        first = self._sorted[np.diff(pair, prepend=-1) != 0]
+        return (first >> 32) // self._num_codes, first & (2**32 - 1)
+
     def last_before(self, subject: Ints, code: Ints, seconds: Ints) -> Ints:
         """Index of the last event of the code strictly before `seconds`; -1 for none."""
         return self._find(subject, code, seconds, np.searchsorted(self._sorted, self._key(subject, code, seconds)) - 1)

@@ -40,6 +40,18 @@ def code_statistics(records: Records, subject_Q: Ints, seconds_Q: Ints) -> CodeS
     return CodeStatistics(*(torch.from_numpy(field[order]) for field in pairs))
 
 
+def num_pairs(records: Records, subject_Q: Ints, seconds_Q: Ints) -> Ints:
+    """How many codes the statistics of each moment would be of, shape (Q,): far cheaper than these.
+
+    The arguments are those of `code_statistics`.
+    """
+    subject, seconds = records.history_index.first_times()
+    key = np.sort((subject << 34) + seconds)
+    asked = subject_Q << 34
+    timed = np.searchsorted(key, asked + seconds_Q, side="right") - np.searchsorted(key, asked)
+    return timed + np.bincount(records.static.subject, minlength=len(records.rows))[subject_Q]
+
+
 def _each(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     """Owner and number of `count` neighbours from `first` on, for every owner."""
     owner = np.repeat(np.arange(len(count)), count)

@@ -10,7 +10,7 @@ from sojourn.events.splits import splitmix64
 from sojourn.model.summary import CodeStatistics
 from sojourn.training.batches import Layout, PositionMap, Windows, positions
 from sojourn.training.records import Bools, EventTable, Floats, Ints, Records, age_years
-from sojourn.training.statistics import code_statistics
+from sojourn.training.statistics import code_statistics, num_pairs
 
 _DAY_S, _HOUR_S = 86400, 3600.0
 _MAX_PAIRS = 50_000
@@ -100,11 +100,11 @@ def first_targets(
     where = PositionMap(*(field[chosen] for field in where))
     subject = windows.subject[where.window]
     asked = records.instant_time[where.instant] + delay
-    past = code_statistics(records, subject, asked) if with_past else None
-    if past is not None and len(past.code) > _MAX_PAIRS:
-        kept = _affordable(past, len(asked), rng)
+    if with_past:
+        kept = _affordable(num_pairs(records, subject, asked), rng)
         where = PositionMap(*(field[kept] for field in where))
-        subject, delay, asked, past = subject[kept], delay[kept], asked[kept], past.of(torch.from_numpy(kept))
+        subject, delay, asked = subject[kept], delay[kept], asked[kept]
+    past = code_statistics(records, subject, asked) if with_past else None
     found = records.outcome_index.first_after(subject[:, None], code_C[None, :], asked[:, None])
     is_event = found >= 0
     until = np.where(
@@ -130,11 +130,12 @@ def first_targets(
     )
 
 
-def _affordable(past: CodeStatistics, num_questions: int, rng: np.random.Generator) -> Ints:
-    """Questions drawn at random until their statistics fill a step, sorted; at least one."""
-    pairs = np.bincount(past.question.numpy(), minlength=num_questions)
-    order = rng.permutation(num_questions)
-    count = max(int(np.searchsorted(np.cumsum(pairs[order]), _MAX_PAIRS, side="right")), 1)
+def _affordable(pairs_Q: Ints, rng: np.random.Generator) -> Ints:
+    """Questions whose statistics fit into a step, sorted: all, or some drawn at random; at least one."""
+    if pairs_Q.sum() <= _MAX_PAIRS:
+        return np.arange(len(pairs_Q))
+    order = rng.permutation(len(pairs_Q))
+    count = max(int(np.searchsorted(np.cumsum(pairs_Q[order]), _MAX_PAIRS, side="right")), 1)
     return np.sort(order[:count])
 
 
