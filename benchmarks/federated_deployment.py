@@ -36,7 +36,7 @@ from sojourn.federated.flower.homes import (
     open_coordinator,
     open_site,
 )
-from sojourn.federated.in_one_process import federate_store
+from sojourn.federated.on_one_machine import federate_store
 from sojourn.files import read_json, write_json
 from sojourn.sources.simulator.network import default_config, write_config
 

@@ -28,7 +28,7 @@ from sojourn.federated.flower.deployment import (
     run_coordinator,
     validate_run,
 )
-from sojourn.federated.in_one_process import federate_store
+from sojourn.federated.on_one_machine import federate_store
 
 pytestmark = [
     pytest.mark.slow,
