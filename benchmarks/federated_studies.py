@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "fedadam": {"strategy": {"name": "fedadam"}},
     "fedyogi": {"strategy": {"name": "fedyogi"}},
     "diloco": {"strategy": {"name": "diloco"}},
+    "diloco-float16": {"strategy": {"name": "diloco"}, "send_as": "float16"},
     "scaffold": {"strategy": {"name": "scaffold"}},
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},

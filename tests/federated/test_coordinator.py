@@ -73,6 +73,18 @@ def test_settling_rounds_make_one_step_each(network_of: Make, tmp_path: Path) ->
     assert tuning[-1] < tuning[1]
 
 
+@pytest.mark.parametrize("strategy", ["diloco", "scaffold"])
+def test_half_of_the_bytes_teach_as_much(strategy: str, network_of: Make, tmp_path: Path) -> None:
+    config = SMALL | {"strategy": {"name": strategy}}
+    whole = federate(network_of(), tmp_path / "whole", config=config)
+    half = federate(network_of(), tmp_path / "half", config=config | {"send_as": "float16"})
+    before = lines(tmp_path / "whole", "tuning")[0]["bits_per_event"]
+    assert half.bits_per_event == pytest.approx(whole.bits_per_event, abs=0.02 * (before - whole.bits_per_event))
+    assert half.refused == 0
+    # What is agreed on before the first round travels as it is.
+    assert 0.5 < half.megabytes / whole.megabytes < 0.6
+
+
 def test_the_run_of_one_training_is_the_same_each_time(network_of: Make, tmp_path: Path) -> None:
     for name in ("one", "two"):
         federate(network_of(), tmp_path / name, config=SMALL)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sojourn.errors import UpdateRefusedError
-from sojourn.federated.messages import Message, check, norm, pack, unpack
+from sojourn.federated.messages import Message, check, narrow, norm, pack, unpack, widen
 
 SHAPES = {"w": (2, 3), "b": (3,)}
 
@@ -59,3 +59,23 @@ def test_a_good_update_passes_and_an_answer_to_another_question_does_not() -> No
 
 def test_norm_is_over_all_tensors() -> None:
     assert norm({"w": np.full(4, 2.0), "b": np.full(9, 1.0)}) == pytest.approx(5.0)
+
+
+def test_narrow_tensors_come_back_to_eleven_bits_and_everything_else_as_it_was() -> None:
+    rng = np.random.default_rng(0)
+    plain = (10.0 ** rng.uniform(-4, 4, 500) * rng.choice([-1, 1], 500)).astype(np.float32)
+    squares = (10.0 ** rng.uniform(-8, 6, 500)).astype(np.float32)
+    counts = np.arange(3)
+    sent = Message("train", 2, {"w": plain, "exp_avg_sq.w": squares, "counts": counts}, {"steps": 3.0})
+    found = widen(unpack(pack(narrow(sent))))
+    np.testing.assert_allclose(found.tensors["w"], plain, rtol=2**-11)
+    np.testing.assert_allclose(found.tensors["exp_avg_sq.w"], squares, rtol=2**-9)
+    assert {name: tensor.dtype for name, tensor in found.tensors.items()} == {
+        "w": np.float32,
+        "exp_avg_sq.w": np.float32,
+        "counts": counts.dtype,
+    }
+    assert (found.kind, found.round, found.numbers) == ("train", 2, {"steps": 3.0})
+    assert narrow(sent).num_bytes == 2 * 1000 + counts.nbytes
+    with pytest.raises(UpdateRefusedError, match="finite"):
+        check(narrow(Message("train", tensors={"w": np.float32([1e6])})), "train", {"w": (1,)})

@@ -150,6 +150,8 @@ class FederatedConfig(_Settings):
     """Whether sites send the second moments of their gradients too and go on from the mean of all: twice the bytes,
     and habits in which hospitals differ are learnt as a mixture instead of as those of the median hospital. Never with
     `privacy`: the noise of a small hospital would shorten the steps of all others."""
+    send_as: Literal["float32", "float16"] = "float32"
+    """How weights and updates travel in the rounds: as float16 they take half of the bytes."""
     cotraining: CoTraining | None = None
     """What the sites teach the shared model after the last round; null: nothing."""
     privacy: Privacy | None = None

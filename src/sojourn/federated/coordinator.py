@@ -29,10 +29,12 @@ from sojourn.federated.messages import (
     check_hazards,
     check_scores,
     check_update,
+    narrow,
     norm,
     pack,
     part_of,
     unpack,
+    widen,
 )
 from sojourn.federated.personal import shared_names
 from sojourn.federated.strategies import make_strategy
@@ -45,6 +47,9 @@ from sojourn.tasks.outcomes import outcomes
 from sojourn.training.folder import forget_after, log
 from sojourn.training.hazards import log_hazards
 from sojourn.training.run import WEIGHTS
+
+_NARROWED = ("train", "evaluate")
+"""Kinds of requests that travel as `send_as` says: those that are sent in every round, or every few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +319,8 @@ class Coordinator:
     ) -> dict[str, Message]:
         """Usable answers by site; refusals are logged, and so are answers that `accept` raises at."""
         began, found = time.monotonic(), {}
+        if self.config.send_as == "float16":
+            requests = {s: narrow(asked) if asked.kind in _NARROWED else asked for s, asked in requests.items()}
         for site, answer in self.transport.ask(requests, timeout_s=self.config.timeout_s):
             self.num_bytes += requests[site].num_bytes
             if isinstance(answer, Refusal):
@@ -328,7 +335,7 @@ class Coordinator:
             except UpdateRefusedError as error:
                 self._refuse(round_, site, Refusal(error.reason, str(error)), progress)
             else:
-                found[site] = answer
+                found[site] = widen(answer)
         self.seconds_waited += time.monotonic() - began
         if len(found) < at_least:
             msg = f"at least one site must answer; none of {len(requests)} did. See {self.run_folder}/refusals.jsonl."

@@ -98,6 +98,34 @@ def unpack(content: bytes) -> Message:
         raise UpdateRefusedError("malformed", msg) from error
 
 
+def narrow(message: Message) -> Message:
+    """The message with its float32 tensors as float16, mean squares by their roots; `widen` takes it back.
+
+    Numbers from 6e-5 to 65,504 keep 11 bits, smaller ones are rounded to multiples of 6e-8; what is larger becomes
+    infinite, and is refused as such.
+
+    Examples
+    --------
+    >>> sent = Message("train", tensors={"w": np.float32([0.1]), "exp_avg_sq.w": np.float32([2.0**-20])})
+    >>> {name: tensor.tolist() for name, tensor in widen(narrow(sent)).tensors.items()}
+    {'w': [0.0999755859375], 'exp_avg_sq.w': [9.5367431640625e-07]}
+    """
+    with np.errstate(over="ignore"):
+        narrowed = {
+            name: (np.sqrt(tensor) if part_of(name) == SQUARES else tensor).astype(np.float16)
+            for name, tensor in message.tensors.items()
+            if tensor.dtype == np.float32
+        }
+    return message._replace(tensors=message.tensors | narrowed)
+
+
+def widen(message: Message) -> Message:
+    """The message with its float16 tensors, if any, as float32."""
+    wide = {n: t.astype(np.float32) for n, t in message.tensors.items() if t.dtype == np.float16}
+    wide |= {name: np.square(tensor) for name, tensor in wide.items() if part_of(name) == SQUARES}
+    return message._replace(tensors=message.tensors | wide)
+
+
 def check(message: Message, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse an answer that is not what was asked for.
 

@@ -16,7 +16,7 @@ from sojourn.federated.cotraining import Histories, sampled_answers, without_his
 from sojourn.federated.exposure import exposure
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
-from sojourn.federated.messages import BEST_ROUND, CONTROL, SQUARES, Message, Tensors, check, part_of
+from sojourn.federated.messages import BEST_ROUND, CONTROL, SQUARES, Message, Tensors, check, narrow, part_of, widen
 from sojourn.federated.personal import is_personal, own_rows_only
 from sojourn.federated.privacy.budget import planned_spending, private_steps, read_budget
 from sojourn.federated.privacy.ledger import Ledger
@@ -73,7 +73,9 @@ class Site:
         if message.kind not in self._answers:
             msg = f"a site must be asked one of {', '.join(self._answers)}; got {message.kind!r}."
             raise FederationError(msg)
-        return self._answers[message.kind](message)
+        found = self._answers[message.kind](widen(message))
+        is_narrow = found.kind == "train" and self._config is not None and self._config.send_as == "float16"
+        return narrow(found) if is_narrow else found
 
     # -- before the first round -------------------------------------------------------------------------------------
 
