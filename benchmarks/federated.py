@@ -7,9 +7,9 @@ Networks: `six` and `many` (31) simulated hospitals of unequal size and policy, 
 out), both from SOJOURN_DATA. Every method has the same network and learning rate. `pooled` makes as many steps on all
 records as the sites make together in 100 rounds; `pooled-wide` as many as one site makes, each on as many records as a
 step of all sites together; `local` those of each site alone. `-settled` makes 200 rounds of a single step more, a
-fifth more computing; `-float16` sends half of the bytes; `-long` 300 rounds: three times the computing of pooled training, in half as many steps one after
-another, since sites work side by side. Each seed draws other initial weights and, where the hospitals are
-simulated, other hospitals and patients. What a seed has finished is not done again.
+fifth more computing; `-float16` sends half of the bytes; `-long` 300 rounds: three times the computing of pooled
+training, in half as many steps one after another, since sites work side by side. Each seed draws other initial weights
+and, where the hospitals are simulated, other hospitals and patients. What a seed has finished is not done again.
 
 All methods speak the vocabulary of the whole network, the local ones too: bits per event of another vocabulary, in
 which what is rare at one hospital is folded into a parent, would be those of other events.
