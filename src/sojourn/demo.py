@@ -157,7 +157,7 @@ def demo(
 def _train_together(out: Path, run: Path, settings: dict[str, Any], size: Size) -> None:
     """The known hospitals make about as many steps together as the pooled demo does."""
     from sojourn.federated.on_one_machine import federate_store
-    from sojourn.federated.processes import num_cores
+    from sojourn.federated.processes import most_processes
 
     store = EventStore.open(out / "store")
     sites = sorted(set(store.subjects["site"]) - set(settings["held_out_sites"]))
@@ -169,7 +169,7 @@ def _train_together(out: Path, run: Path, settings: dict[str, Any], size: Size) 
         "max_local_epochs": 1 / _ROUNDS_PER_EPOCH,
         "pretrain": pretrain,
     }
-    private, num_processes = out / "sites", min(num_cores(), len(sites))
+    private, num_processes = out / "sites", most_processes(len(sites))
     federate_store(store, run, sites=sites, private=private, config=config, num_processes=num_processes)
     describe(run, store, store.rows(split="tuning", sites=sites))
 

@@ -64,6 +64,16 @@ def test_what_dies_again_is_refused(two: Dying, monkeypatch: pytest.MonkeyPatch)
     assert answer.reason == "unreachable"
 
 
+@pytest.mark.slow
+def test_answers_that_nobody_waits_for_are_not_given_to_the_next_question(two: Dying) -> None:
+    asked = two.ask(dict.fromkeys(two.sites, Message("gossip")), timeout_s=1)
+    next(asked)
+    asked.close()
+    told = dict(two.ask(dict.fromkeys(two.sites, Message("chatter")), timeout_s=1))
+    assert told.keys() == set(two.sites)
+    assert all(isinstance(answer, Refusal) and "chatter" in answer.detail for answer in told.values())
+
+
 def test_processes_end_with_their_transport(toy_store: EventStore, tmp_path: Path) -> None:
     with Processes(toy_store, ["north"], tmp_path, num_processes=5) as processes:
         [worker] = processes._workers

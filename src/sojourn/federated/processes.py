@@ -20,8 +20,12 @@ from sojourn.federated.messages import Message, Refusal, pack, unpack
 from sojourn.federated.worker import REFUSED
 
 
-def num_cores() -> int:
-    """Processors that this process may use."""
+def most_processes(num_sites: int) -> int:
+    """One for each core and not more than sites; only one on Windows, where none is handed a connection."""
+    return max(1, min(_num_cores(), num_sites)) if os.name == "posix" else 1
+
+
+def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -69,6 +73,12 @@ class _Worker:
         self._start()
         return code
 
+    def forget(self) -> None:
+        """Give up all requests."""
+        self.waiting.clear()
+        self.process.terminate()
+        self._start_again()
+
     def stop(self) -> None:
         """End the process; what its sites keep on disk is whole at any time."""
         self.connection.close()
@@ -86,7 +96,7 @@ class Processes:
     store : store of the sites.
     sites : their names.
     private : folder in which each site keeps its private state between rounds.
-    num_processes : by default one for each core, and not more than sites.
+    num_processes : how many, if there are as many sites.
 
     Attributes
     ----------
@@ -94,13 +104,11 @@ class Processes:
         Size of the arrays that a network would have carried.
     """
 
-    def __init__(
-        self, store: EventStore, sites: Sequence[str], private: Path, *, num_processes: int | None = None
-    ) -> None:
+    def __init__(self, store: EventStore, sites: Sequence[str], private: Path, *, num_processes: int) -> None:
         self._names = tuple(sorted(sites))
         self.bytes_sent = self.bytes_received = 0
-        count = max(1, min(num_processes or num_cores(), len(self._names)))
-        num_threads = max(1, num_cores() // count)
+        count = max(1, min(num_processes, len(self._names)))
+        num_threads = max(1, _num_cores() // count)
         patients = dict(store.subjects["site"].value_counts().iter_rows())
         # Large and small hospitals take turns, so that every process has some of both.
         order = sorted(self._names, key=lambda name: (-patients.get(name, 0), name))
@@ -128,19 +136,26 @@ class Processes:
             self.bytes_sent += requests[name].num_bytes
             self._worker_of[name].waiting.append((name, requests[name]))
         busy = [worker for worker in self._workers if worker.waiting]
-        for worker in busy:
-            worker.send()
-        while busy:
-            ready = wait([worker.connection for worker in busy])
-            for worker in [worker for worker in busy if worker.connection in ready]:
-                answer = worker.answer()
-                if answer is None:
-                    continue
-                name, _ = worker.waiting.popleft()
-                if worker.waiting:
-                    worker.send()
-                else:
-                    busy.remove(worker)
-                if isinstance(answer, Message):
-                    self.bytes_received += answer.num_bytes
-                yield name, answer
+        try:
+            for worker in busy:
+                worker.send()
+            while busy:
+                yield from self._next_answers(busy)
+        finally:  # where whoever asked has lost interest, answers must not be taken for those of the next requests
+            for worker in busy:
+                worker.forget()
+
+    def _next_answers(self, busy: list[_Worker]) -> Iterator[tuple[str, Message | Refusal]]:
+        """Answers that have come, at least one of them awaited; who has nothing left to do is no longer busy."""
+        ready = wait([worker.connection for worker in busy])
+        for worker in [worker for worker in busy if worker.connection in ready]:
+            if (answer := worker.answer()) is None:
+                continue
+            name, _ = worker.waiting.popleft()
+            if worker.waiting:
+                worker.send()
+            else:
+                busy.remove(worker)
+            if isinstance(answer, Message):
+                self.bytes_received += answer.num_bytes
+            yield name, answer
