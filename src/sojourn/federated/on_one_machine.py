@@ -32,7 +32,8 @@ def federate_store(
     private : folder in which each site keeps its private state; None keeps it for this call alone, and an interrupted
         training starts its optimisers afresh.
     config : as in `federate`.
-    num_processes : processes among which the sites are divided; with one, they take turns in this process.
+    num_processes : processes among which the sites are divided; with one, they take turns in this process. Windows
+        has no more than one.
     """
     names = sorted(store.subjects["site"].unique()) if sites is None else sites
     with _reached(store, names, private, num_processes) as transport:

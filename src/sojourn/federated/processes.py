@@ -65,7 +65,7 @@ class _Worker:
                 return None
             found = Message(REFUSED, texts={"reason": "unreachable", "detail": f"its process ended with code {code}."})
         self._has_died = False
-        return Refusal(found.texts["reason"], found.texts["detail"]) if found.kind == REFUSED else found
+        return Refusal(**found.texts) if found.kind == REFUSED else found
 
     def _start_again(self) -> int:
         self.connection.close()

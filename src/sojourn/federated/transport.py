@@ -30,6 +30,16 @@ class Transport(Protocol):
         ...
 
 
+def answer_of(site: Answering, message: Message) -> Message | Refusal:
+    """The site's answer, or why it refuses; other errors than its own are raised."""
+    try:
+        return site.answer(message)
+    except UpdateRefusedError as error:
+        return Refusal(error.reason, str(error))
+    except SojournError as error:
+        return Refusal("site_error", f"{type(error).__name__}: {error}")
+
+
 class InProcess:
     """All sites in this process, one after the other: for research, and for tests of everything but the network.
 
@@ -56,12 +66,7 @@ class InProcess:
         """Answers in the order of the names; `timeout_s` has no meaning without a network."""
         for name in sorted(requests):
             self.bytes_sent += requests[name].num_bytes
-            try:
-                answer = self._sites[name].answer(requests[name])
-            except UpdateRefusedError as error:
-                yield name, Refusal(error.reason, str(error))
-            except SojournError as error:
-                yield name, Refusal("site_error", f"{type(error).__name__}: {error}")
-            else:
+            answer = answer_of(self._sites[name], requests[name])
+            if isinstance(answer, Message):
                 self.bytes_received += answer.num_bytes
-                yield name, answer
+            yield name, answer

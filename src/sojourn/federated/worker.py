@@ -8,10 +8,10 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sojourn.errors import SojournError, UpdateRefusedError
 from sojourn.events.store import EventStore
-from sojourn.federated.messages import Message, pack, unpack
+from sojourn.federated.messages import Message, Refusal, pack, unpack
 from sojourn.federated.site import Site
+from sojourn.federated.transport import answer_of
 
 REFUSED = "refused"
 """Kind of the frame that answers for a site that refused, with `reason` and `detail`."""
@@ -22,19 +22,12 @@ def serve(connection: Connection, sites: dict[str, Site]) -> None:
     while True:
         try:
             name, content = connection.recv_bytes().decode(), connection.recv_bytes()
-            connection.send_bytes(pack(_answer(sites[name], unpack(content))))
+            answer = answer_of(sites[name], unpack(content))
+            connection.send_bytes(
+                pack(Message(REFUSED, texts=answer._asdict()) if isinstance(answer, Refusal) else answer)
+            )
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
-
-
-def _answer(site: Site, message: Message) -> Message:
-    try:
-        return site.answer(message)
-    except UpdateRefusedError as error:
-        said = {"reason": error.reason, "detail": str(error)}
-    except SojournError as error:
-        said = {"reason": "site_error", "detail": f"{type(error).__name__}: {error}"}
-    return Message(REFUSED, message.round, {}, {}, said)
 
 
 def main() -> None:
