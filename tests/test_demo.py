@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import polars as pl
 import pytest
 
 from helpers.command import call
-from helpers.toy_process import build_toy_store, toy_record, write_toy_labels
 from sojourn.adaptation.adapt import _subjects as subjects_of
 from sojourn.adaptation.config import AdaptConfig
-from sojourn.demo import NUM_LOCAL_STAYS, TASKS, split_labels
+from sojourn.demo import TASKS
+from sojourn.demo_task import DemoTask, do_tasks
 from sojourn.errors import ConfigError
 from sojourn.events.store import EventStore
 from sojourn.tasks.definitions import builtin_tasks
@@ -40,23 +39,6 @@ def test_the_tasks_of_the_demo_are_built_in() -> None:
     assert set(TASKS) <= set(builtin_tasks())
 
 
-def test_no_subject_is_both_learnt_from_and_predicted(tmp_path: Path) -> None:
-    """The baselines learn from training stays elsewhere or from some local ones; the others here are predicted."""
-    rows = [row for i in range(1800) for row in toy_record(i + 1, ("north", "west")[i % 3 > 0], 0) if row[2] != "LAB"]
-    store = EventStore.open(build_toy_store(tmp_path, num_subjects=0, rows=rows))
-    asked = store.subjects.select("subject_id", prediction_time="origin")
-    labels = read_labels(write_toy_labels(tmp_path / "all.parquet", asked))
-    paths = split_labels(store, labels, "west", tmp_path, "toy")
-    known, local, test = (set(read_labels(path).table["subject_id"]) for path in paths)
-    assert len(local) == NUM_LOCAL_STAYS
-    assert len(known | local | test) == len(known) + len(local) + len(test)
-    where = dict(store.subjects.select("subject_id", "site").iter_rows())
-    split = dict(store.subjects.select("subject_id", "split").iter_rows())
-    assert {where[i] for i in local | test} == {"west"}
-    assert {(where[i], split[i]) for i in known} == {("north", "train")}
-    assert len(local | test) == sum(site == "west" for site in where.values())
-
-
 def test_a_demo_of_another_size_or_seed_is_not_taken_for_this_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,13 +58,11 @@ def test_a_demo_of_another_size_or_seed_is_not_taken_for_this_one(
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole way with few patients and a network that has hardly learnt."""
     module = import_module("sojourn.demo")
-    size = module.Size(stays_per_site=30, unseen_stays=100, epochs=1, truth_stays=60)
+    size = module.Size(stays_per_site=30, unseen_stays=100, epochs=1, truth_stays=60, local_stays=40)
     network = {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_event": 16, "d_decoder": 16}
     config = {"max_steps": 12, "evaluate_every": 6, "tuning_subjects": 10, "model": network}
     out = tmp_path_factory.mktemp("demo") / "demo"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "NUM_LOCAL_STAYS", 40)
-        result = module.demo(out, size=size, config=config)
+    result = module.demo(out, size=size, config=config)
     assert {entry["method"] for entry in result.entries} >= METHODS
     assert {entry["task"] for entry in result.entries} == set(TASKS)
     return out
@@ -93,6 +73,25 @@ def test_the_main_job_ends_in_a_page_about_the_unseen_hospital(small_demo: Path)
     assert "hospital\N{NON-BREAKING HYPHEN}6" in page
     assert "--site hospital-6" in page
     assert 'src="http' not in page
+
+
+def test_a_task_whose_process_fails_is_done_by_the_demo_itself(
+    small_demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"unseen": "hospital-6", "local_stays": 40, "seed": 0, "knows_looking": False}
+    tasks = [
+        DemoTask(out=str(small_demo), name=name, truth=truth, **settings) for name, truth in list(TASKS.items())[:2]
+    ]
+    before = do_tasks(tasks, num_processes=1)
+    for task in tasks:
+        (task.evaluation / "evaluation.json").unlink()
+        assert not task.is_finished()
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    after = do_tasks(tasks, num_processes=2)
+    assert after == before
+    assert all(task.is_finished() for task in tasks)
+    told = capsys.readouterr().err
+    assert all(f"the process for {task.name} ended with code 1" in told for task in tasks)
 
 
 @pytest.mark.parametrize("name", ["one_patient", "own_aces_task"])
@@ -130,7 +129,7 @@ def test_the_quick_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "hospital-6" not in (run / "run.yaml").read_text().split("sites:")[-1]
     predicted = pl.read_parquet(tmp_path / "demo" / "predictions" / "death-48h" / "sojourn.parquet")
     assert predicted["site"].unique().to_list() == ["hospital-6"]
-    began = time.monotonic()
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*.parquet")}
     again = json.loads(call(capsys, "demo", "--quick", "--out", tmp_path / "demo", "--json").out)
     assert again["entries"] == result["entries"]
-    assert time.monotonic() - began < 60  # what was finished is not done again
+    assert made == {path: path.stat().st_mtime_ns for path in made}  # what was finished is not done again

@@ -3,34 +3,26 @@
 Every step is the function behind a command, so the demo is also the shortest example of the Python interface.
 """
 
-import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from sojourn.adaptation.adapt import adapt
+from sojourn.cores import num_cores
+from sojourn.demo_task import DemoTask, do_tasks
 from sojourn.errors import ConfigError
-from sojourn.events.splits import splitmix64
 from sojourn.events.store import EventStore
-from sojourn.inference.predict import predict
-from sojourn.inference.probe import probe
 from sojourn.inference.simulate import simulate
 from sojourn.paths import takes_strings
 from sojourn.pipeline import build, ingest
 from sojourn.progress import console
-from sojourn.report.evaluation import evaluate
 from sojourn.report.html import report
-from sojourn.tasks.baseline import baseline
 from sojourn.tasks.definitions import get_task
-from sojourn.tasks.files import Labels, read_labels, write_labels, write_predictions
-from sojourn.tasks.label import label
 from sojourn.training.config import PretrainConfig
 from sojourn.training.folder import describe
 from sojourn.training.pretrain import pretrain
@@ -42,8 +34,6 @@ TASKS = {
     "lactate-gt-4-24h": "lactate_gt_4_24h",
 }
 """Tasks of the demo, and what the simulator's truth calls each of them."""
-NUM_LOCAL_STAYS = 500
-"""Labelled stays of the unseen hospital that the local baseline may learn from."""
 
 
 class Size(NamedTuple):
@@ -54,6 +44,8 @@ class Size(NamedTuple):
     epochs: float
     truth_stays: int
     """Stays of the unseen hospital whose true risks are computed."""
+    local_stays: int = 500
+    """Labelled stays of the unseen hospital that the local baseline may learn from."""
 
 
 FULL = Size(stays_per_site=800, unseen_stays=1400, epochs=4, truth_stays=900)
@@ -140,13 +132,22 @@ def demo(
         _train_together(out, run, settings, size)
     else:
         pretrain(out / "store", run, config=PretrainConfig.model_validate(settings))
-    # As many as are surely among the first `NUM_LOCAL_STAYS` by the same hash: whom the tests ask about is not read.
-    looking = {"what": "looking", "max_subjects": round(0.86 * NUM_LOCAL_STAYS)}
+    # As many as are surely among the local stays, the first by the same hash: whom the tests ask about is not read.
+    looking = {"what": "looking", "max_subjects": round(0.86 * size.local_stays)}
     fitted = adapt(run, out / "store", out / "run-looking", site=unseen, config=looking)
-    entries = []
-    for task, truth in TASKS.items():
-        has_level = not fitted.levels.keys().isdisjoint(get_task(task).codes())
-        entries += _task(out, run, Path(fitted.path) if has_level else None, task, truth, unseen, seed)
+    tasks = [
+        DemoTask(
+            out=str(out),
+            name=name,
+            truth=truth,
+            unseen=unseen,
+            local_stays=size.local_stays,
+            seed=seed,
+            knows_looking=not fitted.levels.keys().isdisjoint(get_task(name).codes()),
+        )
+        for name, truth in TASKS.items()
+    ]
+    entries = do_tasks(tasks, num_processes=num_cores())
     _timeline(out, run)
     shown = unseen.replace("-", "\N{NON-BREAKING HYPHEN}")
     page = report(run, out / "report.html", title=f"Zero-shot risks at {shown}, a hospital that was never seen")
@@ -191,74 +192,6 @@ def _ingest(out: Path, size: Size, seed: int) -> str:
         raise ConfigError(msg)
     ingest("simulator", place, out / "meds")
     return last.name
-
-
-def _task(
-    out: Path, run: Path, fitted: Path | None, task: str, truth: str, unseen: str, seed: int
-) -> list[dict[str, Any]]:
-    """Label, predict and evaluate one task at the unseen hospital; `fitted` knows how often that one looks."""
-    store, folder = out / "store", out / "predictions" / task
-    labels = out / "labels" / f"{task}.parquet"
-    if not labels.exists():
-        label(task, store, labels)
-    known, local, test = split_labels(EventStore.open(store), read_labels(labels), unseen, out / "labels", task)
-    files: list[Path] = []
-
-    def make(name: str, write: Callable[[Path], Any]) -> None:
-        path = folder / f"{name}.parquet"
-        if not path.exists():
-            write(path)
-        files.append(path)
-
-    make("sojourn", lambda path: predict(run, store, test, path))
-    if fitted is not None:
-        make("sojourn-looking", lambda path: predict(fitted, store, test, path))
-    make("random-weights", lambda path: predict(run, store, test, path, control="random-weights", seed=seed))
-    make(
-        "random-weights-probe", lambda path: probe(run, store, known, store, test, path, random_weights=True, seed=seed)
-    )
-    make("shuffled-values", lambda path: predict(run, store, test, path, control="shuffled-values", seed=seed))
-    make("prevalence", lambda path: baseline("prevalence", store, known, store, test, path, seed=seed))
-    make("logistic-others", lambda path: baseline("logistic", store, known, store, test, path, seed=seed))
-    make("lightgbm-others", lambda path: baseline("lightgbm", store, known, store, test, path, seed=seed))
-    make("lightgbm-local", lambda path: baseline("lightgbm", store, local, store, test, path, seed=seed))
-    make("truth", lambda path: write_truth_predictions(out / "meds", read_labels(test), truth, unseen, path))
-    result = evaluate(files, run / "artifacts" / "evaluation" / task, by="site", seed=seed)
-    content = json.loads((result.path / "evaluation.json").read_text())
-    overall = [entry for entry in content["entries"] if entry["group"] == "overall"]
-    return [entry | {"method": Path(entry["file"]).stem} for entry in overall]
-
-
-def split_labels(store: EventStore, labels: Labels, unseen: str, folder: Path, task: str) -> tuple[Path, Path, Path]:
-    """Split labels into those of the known hospitals' training subjects, of some local stays, and of the rest.
-
-    Which stays of the unseen hospital are the local ones depends on their ids alone.
-    """
-    ids = labels.table["subject_id"].unique().to_numpy()
-    rows = store.find(ids)
-    site = store.subjects["site"].to_numpy()[rows]
-    is_train = store.subjects["split"].to_numpy()[rows] == "train"
-    at_unseen = np.sort(ids[site == unseen])
-    order = np.argsort(splitmix64(at_unseen.astype(np.uint64)), kind="stable")
-    local, test = at_unseen[order[:NUM_LOCAL_STAYS]], at_unseen[order[NUM_LOCAL_STAYS:]]
-    paths = []
-    for name, chosen in (("known", ids[is_train & (site != unseen)]), ("local", local), ("test", test)):
-        path = folder / f"{task}-{name}.parquet"
-        write_labels(path, labels.table.filter(pl.col("subject_id").is_in(chosen)), labels.task)
-        paths.append(path)
-    return paths[0], paths[1], paths[2]
-
-
-def write_truth_predictions(dataset: Path, labels: Labels, truth: str, site: str, out: Path) -> None:
-    """The simulator's own risks given the latent state, as predictions: nobody can do better than this.
-
-    Only prediction times whose true risk was computed are kept.
-    """
-    columns = ["subject_id", "prediction_time", "true_risk"]
-    risks = pl.read_parquet(dataset / "truth" / "risks.parquet").filter(pl.col("task") == truth).select(columns)
-    joined = labels.table.join(risks, on=["subject_id", "prediction_time"], how="inner", maintain_order="left")
-    kept = Labels(joined.drop("true_risk"), labels.task)
-    write_predictions(out, kept, joined["true_risk"].to_numpy(), method="truth", site=[site] * joined.height)
 
 
 def _timeline(out: Path, run: Path) -> None:

@@ -119,3 +119,21 @@ def test_few_rows_are_fitted_without_early_stopping() -> None:
     )
     assert predicted[0] < predicted[-1]
     np.testing.assert_array_equal(predicted, again)
+
+
+def test_few_rows_get_one_thread_since_threads_that_spin_starve_on_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    threads, train = [], lightgbm.train
+
+    def watched(settings: dict[str, object], *arguments: object, **named: object) -> object:
+        threads.append(settings["num_threads"])
+        return train(settings, *arguments, **named)
+
+    monkeypatch.setattr(lightgbm, "train", watched)
+    rng = np.random.default_rng(0)
+    for rows in (1_000, 100_000):
+        x = rng.normal(size=(rows, 1)).astype(np.float32)
+        fit_lightgbm(x, rng.random(rows) < 0.5, np.arange(rows))
+    assert threads == [1, 2]

@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
 
+from sojourn.cores import num_cores, shared_environment
 from sojourn.events.store import EventStore
 from sojourn.federated.messages import Message, Refusal, pack, unpack
 from sojourn.federated.worker import REFUSED
@@ -22,19 +23,15 @@ from sojourn.federated.worker import REFUSED
 
 def most_processes(num_sites: int) -> int:
     """One for each core and not more than sites; only one on Windows, where none is handed a connection."""
-    return max(1, min(_num_cores(), num_sites)) if os.name == "posix" else 1
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(num_cores(), num_sites)) if os.name == "posix" else 1
 
 
 class _Worker:
     """One process, and the requests to its sites that have no answer yet."""
 
-    def __init__(self, store: Path, private: Path, sites: Sequence[str], num_threads: int) -> None:
+    def __init__(self, store: Path, private: Path, sites: Sequence[str], environment: dict[str, str]) -> None:
         self._arguments = [str(store), str(private), *sites]
-        self._environment = {"OMP_NUM_THREADS": str(num_threads)} | os.environ
+        self._environment = environment
         self.waiting: deque[tuple[str, Message]] = deque()
         """The first of them has been sent."""
         self._has_died = False
@@ -108,12 +105,12 @@ class Processes:
         self._names = tuple(sorted(sites))
         self.bytes_sent = self.bytes_received = 0
         count = max(1, min(num_processes, len(self._names)))
-        num_threads = max(1, _num_cores() // count)
+        environment = shared_environment(count)
         patients = dict(store.subjects["site"].value_counts().iter_rows())
         # Large and small hospitals take turns, so that every process has some of both.
         order = sorted(self._names, key=lambda name: (-patients.get(name, 0), name))
         parts = [order[i::count] for i in range(count)]
-        self._workers = [_Worker(store.path, private, part, num_threads) for part in parts if part]
+        self._workers = [_Worker(store.path, private, part, environment) for part in parts if part]
         self._worker_of = {name: worker for worker, part in zip(self._workers, parts, strict=False) for name in part}
 
     def __enter__(self) -> "Processes":
