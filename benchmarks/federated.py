@@ -5,11 +5,12 @@
 Networks: `six` and `many` (31) simulated hospitals of unequal size and policy, with one more that is never seen;
 `eicu` (hospitals of the eICU demo, every fourth held out whole) and `icu-types` (Challenge 2012, one kind of unit held
 out), both from SOJOURN_DATA. Every method has the same network and learning rate. `pooled` makes as many steps on all
-records as the sites make together in 100 rounds; `pooled-wide` as many as one site makes, each on as many records as a
-step of all sites together; `local` those of each site alone. `-settled` makes 200 rounds of a single step more, a
-fifth more computing; `-float16` sends half of the bytes; `-long` 300 rounds: three times the computing of pooled
-training, in half as many steps one after another, since sites work side by side. Each seed draws other initial weights
-and, where the hospitals are simulated, other hospitals and patients. What a seed has finished is not done again.
+records as the sites make together in 100 rounds (eICU: 25); `pooled-wide` as many as one site makes, each on as many
+records as a step of all sites together; `local` those of each site alone. `-settled` makes twice as many rounds of a
+single step more, a fifth more computing; `-float16` sends half of the bytes; `-long` three times as many rounds: three
+times the computing of pooled training, in half as many steps one after another, since sites work side by side. Each
+seed draws other initial weights and, where the hospitals are simulated, other hospitals and patients. What a seed has
+finished is not done again.
 
 All methods speak the vocabulary of the whole network, the local ones too: bits per event of another vocabulary, in
 which what is rare at one hospital is folded into a parent, would be those of other events.
@@ -28,12 +29,12 @@ from federated_studies import (
     ADAPTED,
     AFTERWARDS,
     AT_HOME,
-    MAX_TEST,
     METHODS,
     OWN_MOMENTS,
     PRETRAIN,
     STUDIES,
     Study,
+    settings_of,
 )
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -129,7 +130,7 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
         keep_score("local", {site: train(f"local-{site}", {}, alone=site)[0] for site in known})
     for name in methods:
         if not (work / f"{name}.json").exists():
-            settings = (METHODS | OWN_MOMENTS)[name]
+            settings = settings_of(study, name)
             run, summary = train(name, settings)
             personal = work / name / "private" if settings.get("personal") else None
             outside = summary.seconds_outside / summary.seconds
@@ -197,10 +198,10 @@ def score(
     Known sites are asked of the run that they would use, and count the same; several runs are averaged elsewhere.
     """
     unseen = sorted(site for site in store.subjects["site"].unique() if study.is_unseen(site))
-    rows_of = {site: store.rows(split="held_out", sites=[site])[:MAX_TEST] for site in run_of}
+    rows_of = {site: store.rows(split="held_out", sites=[site])[: study.max_test] for site in run_of}
     rows_of = {site: rows for site, rows in rows_of.items() if len(rows)}
     elsewhere = store.rows(sites=unseen)
-    elsewhere = elsewhere[np.unique(np.linspace(0, len(elsewhere) - 1, 2 * MAX_TEST).astype(int))]
+    elsewhere = elsewhere[np.unique(np.linspace(0, len(elsewhere) - 1, 2 * study.max_test).astype(int))]
     runs = sorted(set(run_of.values()))
     bits = {
         site: _bits(run_of[site], store, rows, personal and SiteMemory(personal / site))

@@ -25,6 +25,7 @@ PRETRAIN: dict[str, Any] = {
     "model": NETWORK,
 }
 ROUNDS = {"rounds": 100, "local_steps": 10, "max_local_epochs": 1.0, "evaluate_every": 20}
+TIMES, SETTLING = "times", "settling"
 METHODS: dict[str, dict[str, Any]] = {
     "fedavg": {"strategy": {"name": "fedavg"}},
     "fedprox": {"strategy": {"name": "fedprox"}},
@@ -35,13 +36,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "scaffold": {"strategy": {"name": "scaffold"}},
     "fedfactor": {"strategy": {"name": "fedavg"}, "personal": True},
     "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},
-    "diloco-settled": {"strategy": {"name": "diloco"}, "rounds": 300, "settling_rounds": 200},
-    "diloco-long-settled": {"strategy": {"name": "diloco"}, "rounds": 500, "settling_rounds": 200},
-    "diloco-long": {"strategy": {"name": "diloco"}, "rounds": 300},
-    "fedfactor-diloco-long": {"strategy": {"name": "diloco"}, "personal": True, "rounds": 300},
+    "diloco-settled": {"strategy": {"name": "diloco"}, "settling": 2},
+    "diloco-long-settled": {"strategy": {"name": "diloco"}, "times": 3, "settling": 2},
+    "diloco-long": {"strategy": {"name": "diloco"}, "times": 3},
+    "fedfactor-diloco-long": {"strategy": {"name": "diloco"}, "personal": True, "times": 3},
     "daisy": {"strategy": {"name": "daisy"}},
     "cotrained": {"strategy": {"name": "fedavg"}, "cotraining": {"patients": 400}},
 }
+"""What differs from the settings of the study; `times` as many rounds as it has, `settling` times as many to settle."""
 OWN_MOMENTS = {f"{name}-own-moments": settings | {"share_moments": False} for name, settings in METHODS.items()}
 """The same with second moments of each site's own, as all were before they were shared."""
 AT_HOME = ("fedavg", "diloco", "fedfactor-diloco", "fedfactor-diloco-long", "local")
@@ -50,7 +52,7 @@ AFTERWARDS = {"what": "all", "epochs": 5, "max_subjects": 1000, "instants_per_ba
 ADAPTED = ("fedavg", "fedfactor", "pooled")
 """Methods whose run is fitted to the unseen site's own unlabelled records."""
 MAX_TEST = 200
-"""Test subjects of one site at most."""
+"""Test subjects of one site at most, if the study does not say otherwise."""
 
 
 class Study(NamedTuple):
@@ -64,6 +66,8 @@ class Study(NamedTuple):
     min_train: int = 10
     """Sites with fewer training subjects take no part."""
     rounds: dict[str, Any] = ROUNDS
+    max_test: int = MAX_TEST
+    """Test subjects of one site at most, and half of those at the sites never seen."""
 
 
 def _simulated(sizes: Sequence[int]) -> Callable[[Path, int], Path]:
@@ -121,7 +125,17 @@ STUDIES = {
         _real("eicu", "eicu-demo"),
         lambda s: zlib.crc32(s.encode()) % 4 == 0,
         ["vasopressor-24h"],
-        rounds=ROUNDS | {"rounds": 12, "max_local_epochs": 0.5, "evaluate_every": 12},
+        rounds=ROUNDS | {"rounds": 25, "max_local_epochs": 0.5, "evaluate_every": 25},
+        max_test=75,  # of 53 local models each is asked about all of them
     ),
     "icu-types": Study(_by_icu_type, lambda s: s == "icu-type-1", ["in-hospital-death-48h"]),
 }
+
+
+def settings_of(study: Study, method: str) -> dict[str, Any]:
+    """Settings of a federated training in a study."""
+    given = dict((METHODS | OWN_MOMENTS)[method])
+    usual = study.rounds["rounds"]
+    settling = given.pop(SETTLING, 0) * usual
+    rounds = given.pop(TIMES, 1) * usual + settling
+    return study.rounds | given | {"rounds": rounds} | ({"settling_rounds": settling} if settling else {})
