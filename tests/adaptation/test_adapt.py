@@ -1,5 +1,6 @@
 """Adapting to a hospital: its vector alone, or everything, from records whose outcomes are never looked at."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.toy_process import LACTATE_SHARE, Row, build_toy_store, toy_record
-from sojourn.adaptation.adapt import AdaptReport, adapt
+from sojourn.adaptation.adapt import AdaptReport, _subjects, adapt
+from sojourn.adaptation.config import AdaptConfig
 from sojourn.adaptation.unlabelled import UnlabelledReader
 from sojourn.errors import ConfigError, RunError
 from sojourn.events.store import EventStore
@@ -158,3 +160,13 @@ def test_held_out_subjects_are_not_read(
     found = EventStore.open(toy_store).subjects.filter(pl.col("row").is_in(list(seen)))
     assert set(found["site"]) == {"west"}
     assert set(found["split"]) == {"train", "tuning"}
+
+
+@pytest.mark.parametrize(("tuning_split", "read"), [("tuning", {"train", "tuning"}), (None, {"train"})])
+def test_a_split_that_pre_training_did_not_read_is_not_read(
+    toy_run: Path, toy_store: Path, tuning_split: str | None, read: set[str]
+) -> None:
+    store, base = EventStore.open(toy_store), copy.copy(Run(toy_run))
+    base.config = base.config.model_copy(update={"tuning_split": tuning_split})
+    rows = np.concatenate(_subjects(store, base, "west", AdaptConfig()))
+    assert set(store.subjects["split"].gather(rows)) == read

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 import torch
 
-from helpers.toy_process import LACTATE, LOCAL_CODE, write_toy_labels
+from helpers.toy_process import LACTATE, LOCAL_CODE, Row, build_toy_store, toy_record, write_toy_labels
 from sojourn.adaptation.codes import ExtendReport, extend
 from sojourn.errors import ConfigError, RunError
+from sojourn.events.splits import assign_splits
 from sojourn.events.store import EventStore
 from sojourn.inference.likelihood import likelihood
 from sojourn.inference.predict import predict
@@ -24,10 +25,17 @@ def report(toy_run: Path, toy_store: Path, tmp_path_factory: pytest.TempPathFact
     return extend(toy_run, toy_store, tmp_path_factory.mktemp("extended") / "run", sites=["west"])
 
 
+def count_of(store: EventStore, code: str) -> int:
+    """Events with a code at `west`, of the subjects that pre-training may read."""
+    index, total = store.vocabulary["code"].to_list().index(code), 0
+    for split in ("train", "tuning"):
+        total += sum(int((store.subject(int(row)).code == index).sum()) for row in store.rows(split, ["west"]))
+    return total
+
+
 def test_the_code_that_only_one_hospital_uses_is_known_afterwards(report: ExtendReport, toy_store: Path) -> None:
     store, run = EventStore.open(toy_store), Run(Path(report.path))
-    count = store.vocabulary.filter(pl.col("code") == LOCAL_CODE)["count"].item()
-    assert (report.num_codes, report.num_events) == (1, count)
+    assert (report.num_codes, report.num_events) == (1, count_of(store, LOCAL_CODE))
     assert run.reader(store).translation.unknown.is_empty()
     row = run.vocabulary.table.row(run.vocabulary.index[LOCAL_CODE], named=True)
     assert row["loc"] == pytest.approx(10, abs=0.5)
@@ -133,3 +141,23 @@ def test_a_network_that_reads_words_knows_a_new_code_by_them_alone(
     assert torch.equal(events.codes()[place], before.network().events.codes())
     lines = likelihood(tmp_path / "run", toy_store)
     assert all(np.isfinite(line.bits_per_event) for line in lines)
+
+
+def test_what_is_added_has_events_of_its_own_and_held_out_subjects_are_not_read(toy_run: Path, tmp_path: Path) -> None:
+    """Rare codes of one parent, which is no code of the store; and one that only held-out subjects have."""
+    rows: list[Row] = []
+    for subject in range(1, 101):
+        record = toy_record(subject, "west", 0)
+        (split,) = assign_splits(np.array([subject]))
+        code = "LAB//late//u" if split == "held_out" else f"LAB//rare//{subject % 50}"
+        rows += [*record, *((subject, record[-1][1], code, 1.0, "west") for _ in range(2))]
+    store = build_toy_store(tmp_path, num_subjects=0, rows=rows)
+    report = extend(toy_run, store, tmp_path / "run", sites=["west"], min_count=10)
+    added = set(Run(tmp_path / "run").vocabulary.index) - set(Run(toy_run).vocabulary.index)
+    assert added == {LOCAL_CODE}
+    assert (report.num_codes, report.num_events) == (1, count_of(EventStore.open(store), LOCAL_CODE))
+
+
+def test_codes_without_a_single_event_cannot_be_asked_for(toy_run: Path, toy_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="min_count must be at least 1; got 0"):
+        extend(toy_run, toy_store, tmp_path / "run", min_count=0)

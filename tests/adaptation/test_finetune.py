@@ -13,10 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.toy_process import is_sick, write_toy_labels
 from sojourn.adaptation import descent
-from sojourn.adaptation.finetune import FinetuneReport, finetune
+from sojourn.adaptation.finetune import FinetuneReport, _judges, finetune
 from sojourn.errors import ConfigError, RunError, TaskError
 from sojourn.inference.predict import predict
 from sojourn.tasks.files import read_labels, read_predictions, write_labels
+from sojourn.tasks.label import label
 from sojourn.training.run import Run
 
 SHORT = {"epochs": 4, "instants_per_batch": 128, "learning_rate": 5e-3, "average_decay": 0.5}
@@ -203,3 +204,18 @@ def test_those_who_choose_are_not_taught(
     write_labels(tmp_path / "l.parquet", known.table[:0], known.task)
     with pytest.raises(TaskError, match="must not be empty"):
         finetune(toy_run, toy_store, flipped_labels[0], tmp_path / "new", tuning=tmp_path / "l.parquet")
+
+
+def test_labels_of_two_splits_are_of_one_task_and_those_of_another_horizon_are_not(
+    toy_store: Path, tmp_path: Path
+) -> None:
+    for name, phrase, split in (
+        ("teach", "first(lactate > 4, 24h)", "train"),
+        ("choose", "first(lactate > 4, 24h)", "tuning"),
+        ("longer", "first(lactate > 4, 48h)", "tuning"),
+    ):
+        label(phrase, toy_store, tmp_path / f"{name}.parquet", splits=[split])
+    known = read_labels(tmp_path / "teach.parquet")
+    assert _judges(known, tmp_path / "choose.parquet").table.height > 0
+    with pytest.raises(TaskError, match=r"of the same task .* differ in .*horizon_hours"):
+        _judges(known, tmp_path / "longer.parquet")

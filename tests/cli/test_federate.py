@@ -12,7 +12,7 @@ from sojourn.federated.config import FederatedConfig
 from sojourn.federated.coordinator import federate
 from sojourn.federated.flower.homes import open_coordinator, open_site
 from sojourn.federated.governance.manifest import propose, sign_manifest
-from sojourn.federated.privacy.budget import read_budget
+from sojourn.federated.privacy.budget import read_budget, set_budget
 from sojourn.federated.site import Site
 from sojourn.federated.transport import InProcess
 from sojourn.training.run import Run
@@ -105,3 +105,39 @@ def test_a_hospital_gets_its_own_run(
     assert home.log.lines()[-1]["event"] == "own_run"
     wrong = call(capsys, "federate", "own", homes[1], home.store, tmp_path / "other")
     assert wrong.code == 1
+
+
+def test_what_the_coordinator_wrote_is_shown_as_it_was_signed(
+    homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator, site = homes
+    config = FederatedConfig.model_validate(
+        {"strategy": {"name": "fedprox", "mu": 0.7}, "pretrain": {"train_splits": ["train", "held_out"]}}
+    )
+    manifest = propose("sepsis[/]", config, ["north"], purpose="Early warning [and resale of the weights]\x1b[2K[/x]")
+    open_site(site).approvals.offer(sign_manifest(manifest, open_coordinator(coordinator).key))
+    done = call(capsys, "federate", "approve", site, "--yes")
+    assert done.code == 0, done.err
+    assert "sepsis[/]" in done.out
+    assert "Early warning [and resale of the weights]\N{REPLACEMENT CHARACTER}[2K[/x]" in done.out
+    assert "pretrain.train_splits" in done.out
+    assert "held_out" in done.out
+    assert "strategy.mu" in done.out
+    assert "sepsis[/]" in done.err
+
+
+def test_a_job_without_noise_is_not_agreed_to_under_a_limit(
+    homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator, site = homes
+    manifest = propose("plain", FederatedConfig(), ["north"])
+    home = open_site(site)
+    digest = home.approvals.offer(sign_manifest(manifest, open_coordinator(coordinator).key))
+    refused = call(capsys, "federate", "approve", site, "--epsilon", "0", "--yes")
+    assert refused.code == 1
+    assert "without noise" in refused.err
+    assert (home.approvals.state(digest), read_budget(home.private)) == ("waiting", None)
+    set_budget(home.private, 3.0)
+    assert call(capsys, "federate", "approve", site, "--yes").code == 1
+    assert call(capsys, "federate", "approve", site, "--epsilon", "inf", "--yes").code == 0
+    assert (home.approvals.state(digest), read_budget(home.private)) == ("approved", None)

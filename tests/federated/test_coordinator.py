@@ -17,6 +17,7 @@ from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import federate
 from sojourn.federated.messages import CONTROL, SQUARES, Message, Refusal, pack
 from sojourn.federated.personal import is_personal
+from sojourn.federated.privacy.budget import set_budget
 from sojourn.federated.privacy.release import CODE_TABLES
 from sojourn.federated.site import Site
 from sojourn.federated.survey import table_bytes, table_of
@@ -332,3 +333,40 @@ def test_a_training_leaves_what_an_earlier_one_left_at_a_site(network_of: Make, 
     assert before
     federate(sites, tmp_path / "two", config=SMALL | {"personal": True, "local_steps": 2})
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_survey_of_too_few_sites_is_asked_again(network_of: Make, tmp_path: Path) -> None:
+    """Who is away for the survey takes no part: with too few, nothing must be fixed yet."""
+    away = {"south"}
+
+    def change(site: str, answer: Message) -> Message | Refusal:
+        return Refusal("unreachable", "[/x]") if site in away and answer.kind == "survey" else answer
+
+    config = SMALL | {"min_sites": 3}
+    sites = Changed(network_of(), change)
+    with pytest.raises(FederationError, match="survey must have usable answers of at least 3"):
+        federate(sites, tmp_path / "run", config=config)
+    away.clear()
+    assert federate(sites, tmp_path / "run", config=config).sites == ("north", "south", "west")
+
+
+def test_a_reason_that_is_no_word_does_not_stop_the_training(network_of: Make, tmp_path: Path) -> None:
+    def change(site: str, answer: Message) -> Message | Refusal:
+        return Refusal("[/x]", "") if site == "south" and answer.kind == "train" else answer
+
+    assert federate(Changed(network_of(), change), tmp_path / "run", config=SMALL).refused == 3
+
+
+def test_weights_that_no_loss_touches_have_no_mean_square_to_share(network_of: Make, tmp_path: Path) -> None:
+    config = SMALL | {"pretrain": SMALL["pretrain"] | {"num_value_queries": 0}}
+    assert federate(network_of(), tmp_path / "run", config=config).rounds == 3
+
+
+def test_a_limit_on_epsilon_lets_no_training_without_noise_happen(network_of: Make, tmp_path: Path) -> None:
+    for name in ("north", "south", "west"):
+        (tmp_path / name).mkdir()
+        set_budget(tmp_path / name, 0.0)
+    with pytest.raises(FederationError, match="usable answers"):
+        federate(network_of(tmp_path), tmp_path / "run", config=SMALL)
+    told = [json.loads(line) for line in (tmp_path / "run" / "refusals.jsonl").read_text().splitlines()]
+    assert all("without noise" in line["detail"] for line in told)

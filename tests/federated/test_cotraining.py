@@ -181,10 +181,10 @@ def test_an_answer_that_is_none_is_refused(answers: np.ndarray, reason: str, tau
 def test_a_site_answers_only_if_the_manifest_said_so(network_of: Make) -> None:
     plain = propose("a job", read_federated(SMALL), ["north"])
     with pytest.raises(JobRefusedError) as error:
-        check_question(plain, Message("label", 0), "north")
+        check_question(plain, Message("label", 2), "north")
     assert error.value.reason == "kind_not_allowed"
     taught = propose("a job", read_federated(SMALL | {"cotraining": TEACH}), ["north"])
-    check_question(taught, Message("label", 0), "north")
+    check_question(taught, Message("label", 2), "north")
 
 
 def test_privacy_and_co_training_exclude_each_other() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from sojourn.errors import UpdateRefusedError
 from sojourn.federated.messages import Message, check, narrow, norm, pack, unpack, widen
@@ -79,3 +80,20 @@ def test_narrow_tensors_come_back_to_eleven_bits_and_everything_else_as_it_was()
     assert narrow(sent).num_bytes == 2 * 1000 + counts.nbytes
     with pytest.raises(UpdateRefusedError, match="finite"):
         check(narrow(Message("train", tensors={"w": np.float32([1e6])})), "train", {"w": (1,)})
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        ('{"kind": "train", "round": 1e999, "numbers": {}, "texts": {}}', "infinite"),
+        ('{"kind": "train", "round": 0, "numbers": {"n": 1e999}, "texts": {}}', "a number"),
+        ('{"kind": "train", "round": 0, "numbers": {"n": NaN}, "texts": {}}', "not a number"),
+        ("[" * 200_000, "nested"),
+        ('{"kind": "train", "round": ' + "9" * 5000 + ', "numbers": {}, "texts": {}}', "long"),
+    ],
+    ids=lambda value: value if len(value) < 20 else "",
+)
+def test_headers_that_no_honest_sender_writes_are_refused(said: str, where: str) -> None:
+    content = safetensors.numpy.save({"w": np.ones(2, np.float32)}, {"sojourn": said})
+    with pytest.raises(UpdateRefusedError, match="safetensors"):
+        unpack(content)

@@ -115,3 +115,13 @@ def test_a_run_that_betrays_a_sites_patients_stays(run: Path, tmp_path: Path) ->
         release(run, tmp_path / "out", [SILENT])
     assert not (tmp_path / "out").exists()
     assert release(run, tmp_path / "out", [SAFE, found], limit=0.7).limit == 0.7
+
+
+def test_a_run_stays_where_a_site_did_not_look(run: Path, tmp_path: Path) -> None:
+    """Otherwise the one that would object only has to be away."""
+    away = SiteExposure("west", 0, 0, None, None, None, "unreachable")
+    with pytest.raises(FederationError, match=r"1 of 2 did not: west \(unreachable\)"):
+        release(run, tmp_path / "out", [SAFE, away])
+    release(run, tmp_path / "out", [SAFE, away], allow_unchecked=True)
+    with pytest.raises(RunError, match="must not exist"):  # other figures than those in its release.json
+        release(run, tmp_path / "out", [SAFE, SILENT])

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from helpers.toy_process import build_toy_store
-from sojourn.errors import FederationError
+from sojourn.errors import FederationError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.survey import fit_vocabulary, from_message, merge, survey, to_message
@@ -77,3 +77,13 @@ def test_surveys_and_vocabularies_travel_as_bytes(toy_store: EventStore) -> None
     assert read.table.equals(vocabulary.table)
     assert read.folded == vocabulary.folded
     assert read.table.schema == pl.Schema(vocabulary.table.schema)
+
+
+@pytest.mark.parametrize(("column", "value"), [("events", 2**63 - 1), ("events", 0), ("patients", 10**12)])
+def test_counts_that_cannot_be_are_refused(toy_store: EventStore, column: str, value: int) -> None:
+    """A sum beyond 64 bits would wrap, and one site could take every code out of the vocabulary."""
+    told = survey(toy_store, toy_store.rows(split="train"), min_cell=2)
+    bad = told._replace(codes=told.codes.with_columns(pl.lit(value, pl.Int64).alias(column)))
+    with pytest.raises(UpdateRefusedError) as error:
+        from_message(to_message(bad))
+    assert error.value.reason == "malformed"

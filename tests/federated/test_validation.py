@@ -72,7 +72,7 @@ def test_a_file_is_no_task(run: Path, larger_store: EventStore, tmp_path: Path) 
 def test_a_site_answers_for_approved_outcomes_alone() -> None:
     codes = [outcome.code for outcome in get_task(TASK).definitions()]
     manifest = propose("n", read_federated(SMALL), ["a"], outcomes=codes)
-    question = Message("validate", 0, {}, {}, {"task": TASK})
+    question = Message("validate", SMALL["rounds"] - 1, {}, {}, {"task": TASK})
     check_question(manifest, question, "a")
     for task in ("lactate-gt-4-24h", "/etc/passwd", ""):
         with pytest.raises(JobRefusedError, match="outcomes"):

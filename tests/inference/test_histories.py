@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.toy_process import START, Row, build_toy_store
+from helpers.toy_process import HEART_RATE, START, Row, build_toy_store
 from inference.conftest import HOUR, Toy
 from sojourn.errors import RunError, StoreError, TaskError
 from sojourn.events.store import EventStore
@@ -85,6 +85,22 @@ def test_states_do_not_depend_on_who_else_is_asked(toy: Toy) -> None:
         (asked,) = ask(toy.reader, Moments(at.row[[i]], at.seconds[[i]]), context=8)
         # States are computed in bfloat16 products, whose rounding depends on the shape of the batch.
         torch.testing.assert_close(states(toy.network, asked)[0], together[i], atol=2e-2, rtol=2e-2)
+
+
+def test_a_late_entry_does_not_open_the_record_of_the_dead_again_but_another_stay_does(tmp_path: Path) -> None:
+    rows: list[Row] = []
+    for subject, end in ((1, "MEDS_DEATH"), (2, "HOSPITAL_DISCHARGE//DIED//HOSPICE"), (3, "HOSPITAL_DISCHARGE//ALIVE")):
+        rows += [
+            (subject, START, "ICU_ADMISSION//MICU", None, "north"),
+            (subject, START + timedelta(hours=5), end, None, "north"),
+            (subject, START + timedelta(hours=6), HEART_RATE, 80.0, "north"),
+        ]
+    store = EventStore.open(build_toy_store(tmp_path, num_subjects=0, rows=rows))
+    for subject in (1, 2):
+        assert moment_of(store, subject, START + timedelta(hours=4)).seconds[0] == 4 * HOUR
+        with pytest.raises(TaskError, match=r"had ended 2\.0 h before"):
+            moment_of(store, subject, START + timedelta(hours=7))
+    assert moment_of(store, 3, START + timedelta(hours=7)).seconds[0] == 7 * HOUR
 
 
 def test_an_outcome_after_the_end_of_a_record_does_not_open_it_again(tmp_path: Path) -> None:

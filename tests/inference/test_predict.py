@@ -200,8 +200,10 @@ def test_a_probe_reads_the_states(toy: Toy, toy_run: Path, toy_store: Path, tmp_
         if not random_weights:
             auroc = roc_auc_score(file.table["boolean_value"], file.table["predicted_boolean_probability"])
             assert auroc > 0.97
-    with pytest.raises(TaskError, match="Split by subject"):
-        probe(toy_run, toy_store, known, toy_store, known, tmp_path / "leaky.parquet")
+    copied = shutil.copytree(toy_store, tmp_path / "copied")
+    for store in (toy_store, copied):
+        with pytest.raises(TaskError, match="Split by subject"):
+            probe(toy_run, toy_store, known, store, known, tmp_path / "leaky.parquet")
 
 
 @pytest.mark.parametrize(

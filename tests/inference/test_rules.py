@@ -9,7 +9,7 @@ from inference.conftest import Toy
 from sojourn.errors import TaskError
 from sojourn.inference.rules import Rule, block_of, forbid, rule_of
 from sojourn.model import CodeTable
-from sojourn.model.embedding import EventEmbedding
+from sojourn.model.embedding import EventEmbedding, on_grid
 from sojourn.tasks.outcomes import EventOutcome, ValueOutcome, derive_outcomes, outcomes
 
 NAMES = [
@@ -37,7 +37,7 @@ def test_a_rule_sees_what_the_definition_sees(outcome: EventOutcome | ValueOutco
     ends = [60.0, 250, 15, 4, 0.1, 40, 6, 1, 12, 70, 10, 2000, 88, 100, 38.5, 30, 43, 50, 3000]
     wanted = torch.tensor([end + step * tick for end in ends for tick in (0.1, 0.37, 1) for step in range(-3, 4)])
     code = torch.arange(len(NAMES)).repeat_interleave(len(wanted))
-    value = (wanted.repeat(len(NAMES)) / events.tick[code]).round() * events.tick[code]
+    value = on_grid((wanted.repeat(len(NAMES)) / events.tick[code]).round(), events.tick[code])
     value[::50] = torch.nan
     table = pl.DataFrame(
         {
@@ -124,3 +124,13 @@ def test_the_chance_that_is_taken_out_is_that_of_the_draws(toy: Toy) -> None:
     others = block_of(rule, torch.tensor([toy.code("CONCEPT//heart_rate"), lactate]), mass.expand(2, -1))
     assert others.lower.tolist() == [torch.inf, rule.lower.item()]
     assert others.mass.tolist() == [0.0, pytest.approx(mass.item())]
+
+
+def test_a_value_at_the_threshold_lies_on_the_side_of_the_recorded_one() -> None:
+    low = ValueOutcome(kind="value", name="low", description="", codes=["CONCEPT//ph"], plausible=(6.5, 8), below=7.3)
+    one = torch.ones(1)
+    events = EventEmbedding(CodeTable(7.4 * one, 0.1 * one, 0.01 * one, one.bool(), one, torch.zeros(1, 19)), 8)
+    rule = rule_of(["OUTCOME//low"], ["CONCEPT//ph"], events, {"low": low})
+    assert rule is not None
+    assert (rule.smallest.item(), rule.largest.item()) == (np.float32(6.5), np.float32(7.29))
+    assert rule.happened(np.zeros(2, np.int64), np.array([7.29, 7.3], np.float32)).tolist() == [True, False]

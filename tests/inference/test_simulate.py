@@ -1,10 +1,18 @@
-"""The fan of a code's last value counts futures, not measurements."""
+"""One patient's futures: the fan of a code's last value counts futures, not measurements; every outcome is counted."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 
+from helpers.toy_process import SETTINGS, write_toy_meds
+from sojourn.events.store import EventStore
 from sojourn.inference.futures import Drawn
 from sojourn.inference.sampler import SampledEvents
-from sojourn.inference.simulate import _fan
+from sojourn.inference.simulate import _fan, simulate
+from sojourn.pipeline import build
+from sojourn.training.pretrain import pretrain
 from sojourn.training.records import EventTable
 
 HOUR = 3600
@@ -35,3 +43,27 @@ def test_a_value_stays_until_the_next_one_and_the_end_of_its_future() -> None:
     assert found["hours"] == list(range(1, 11))
     assert found["q50"][:5] == [9.5] * 5
     assert found["q50"][5:] == [50.0] * 5
+
+
+OWN = """
+outcomes:
+  - name: raised_lactate
+    kind: value
+    codes: [CONCEPT//lactate]
+    plausible: [0.1, 40]
+    above: 1.4
+    description: lactate above 1.4 mmol/L
+"""
+
+
+def test_an_outcome_of_the_stores_own_is_counted_in_the_futures(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    meds, store = write_toy_meds(tmp_path / "meds", num_subjects=90), tmp_path / "store"
+    build(store, [meds], outcomes=tmp_path / "own.yaml")
+    pretrain(store, tmp_path / "run", config=SETTINGS | {"max_steps": 2})
+    first = EventStore.open(store).subjects.row(0, named=True)
+    subject, at = first["subject_id"], first["origin"] + timedelta(minutes=30)
+    simulate(tmp_path / "run", store, subject=subject, at=at, horizon_hours=12, num_samples=32, out=tmp_path / "out")
+    risks = json.loads((tmp_path / "out" / "timeline.json").read_text())["risks"]
+    sampled = {risk["outcome"]: risk["sampled"] for risk in risks}
+    assert len(sampled["raised_lactate"]) == len(sampled["death"]) > 0

@@ -118,3 +118,15 @@ def test_a_method_is_refused_for_labels_of_the_other_kind(
     write_labels(train, table.with_columns(subject_id=-pl.col("subject_id") - 1), found.task)
     with pytest.raises(TaskError, match="mean or lightgbm for labels that are numbers; got 'logistic'"):
         baseline("logistic", store, train, store, tmp_path / "numbers.parquet", tmp_path / "p.parquet")
+
+
+def test_a_subject_of_two_stores_of_one_data_set_is_one_subject(
+    files: tuple[Path, Path, Path], tmp_path: Path, write_meds: WriteMeds
+) -> None:
+    store, train, test = files
+    build_store(tmp_path / "again", [tmp_path / "meds"])
+    with pytest.raises(TaskError, match="200 are in both"):
+        baseline("prevalence", store, train, tmp_path / "again", train, tmp_path / "p.parquet")
+    others = write_meds([(subject, 0, "ICU_ADMISSION//B") for subject in range(300)], name="others")
+    build_store(tmp_path / "other", [others])
+    baseline("prevalence", tmp_path / "other", test, store, test, tmp_path / "p.parquet")

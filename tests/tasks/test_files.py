@@ -95,7 +95,19 @@ def test_limits_that_nobody_gave_and_labels_of_0_and_1_are_read(tmp_path: Path) 
     path = tmp_path / "rival.parquet"
     table = frame().with_columns(pl.col("boolean_value").cast(pl.Int8), predicted_boolean_probability=pl.lit(0.5))
     table.with_columns(probability_lower=None, probability_upper=None).write_parquet(path)
-    assert read_predictions(path).table["probability_lower"].null_count() == 2
+    found = read_predictions(path).table
+    assert found["probability_lower"].null_count() == 2
+    assert found["boolean_value"].equals(frame()["boolean_value"])
+    assert read_labels(path).table["boolean_value"].dtype == pl.Boolean
+
+
+def test_whole_numbers_that_are_no_answer_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rival.parquet"
+    table = frame().with_columns(boolean_value=pl.Series([-1, 1]), predicted_boolean_probability=pl.lit(0.5))
+    table.write_parquet(path)
+    for read in (read_labels, read_predictions):
+        with pytest.raises(SchemaError, match=r"must hold 0 or 1 in boolean_value .* 1 of 2 rows do not"):
+            read(path)
 
 
 def test_a_missing_column_and_a_truncated_file_are_refused(tmp_path: Path) -> None:

@@ -283,3 +283,22 @@ def test_weights_are_finite_and_were_averaged(short_run: Path) -> None:
     averaged = [name for name in kept if f"average.{name}" in latest]
     assert np.mean([not torch.equal(kept[name], latest[f"network.{name}"]) for name in averaged]) > 0.9
     assert all(torch.isfinite(kept[name]).all() for name in averaged)
+
+
+def test_what_was_told_of_earlier_weights_does_not_outlive_them(
+    small_store: Path, short_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained further, and killed between the last checkpoint and the description."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run, longer = shutil.copytree(short_run, tmp_path / "run"), SHORT | {"max_steps": 30}
+    with monkeypatch.context() as patch:
+        patch.setattr("sojourn.training.pretrain.describe", kill)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(small_store, run, config=longer, resume=True)
+    assert not (run / "artifacts" / "fits.json").exists()
+    assert not (run / "artifacts" / "looking.json").exists()
+    assert pretrain(small_store, run, config=longer).was_finished
+    assert (run / "artifacts" / "fits.json").read_bytes() != (short_run / "artifacts" / "fits.json").read_bytes()

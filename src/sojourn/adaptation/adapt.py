@@ -168,14 +168,14 @@ def with_site(base: Run, site: str) -> tuple[Network, list[str]]:
 
 def _subjects(store: EventStore, base: Run, site: str, settings: AdaptConfig) -> tuple[Ints, Ints]:
     """Subjects of the site to train on, and those that choose, by a hash of their ids."""
-    splits = {*base.config.train_splits, base.config.tuning_split or "tuning"}
-    parts = [store.rows(split=split, sites=[site]) for split in sorted(splits)]
+    splits = base.config.read_splits
+    parts = [store.rows(split=split, sites=[site]) for split in splits]
     rows = np.concatenate(parts)
     key = splitmix64(store.subjects["subject_id"].to_numpy()[rows].view(np.uint64) + np.uint64(settings.seed))
     rows = rows[np.argsort(key, kind="stable")][: settings.max_subjects]
     if len(rows) < 2:
         msg = (
-            f"store must hold at least two subjects of {site} in the splits {', '.join(sorted(splits))}; "
+            f"store must hold at least two subjects of {site} in the splits {', '.join(splits)}; "
             f"{store.path} has {len(rows)}. See `sojourn inspect`."
         )
         raise ConfigError(msg)

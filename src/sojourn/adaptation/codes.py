@@ -51,7 +51,7 @@ class ExtendReport:
     num_codes: int
     """Codes that were added."""
     num_events: int
-    """Events of the store's subjects with these codes."""
+    """Events with these codes of the subjects that were read."""
     described: int
     """Added codes with a description."""
     num_alike: int
@@ -70,13 +70,14 @@ def extend(
     run : run to start from; it is left as it is.
     store : event store of the hospital that uses the codes.
     new_run : folder of the run to make, which `predict` and all others take.
-    sites : sites whose subjects are read; by default all.
+    sites : sites whose subjects are read; by default all. As in `adapt`, those in splits that the run was neither
+        trained nor tuned on (`held_out` by default) are not read.
     min_count : codes with fewer events at these sites stay unknown.
 
     Raises
     ------
     ConfigError
-        If a site is not in the store, or it has no code that the run lacks.
+        If a site is not in the store, it has no code that the run lacks, or `min_count` is below 1.
     """
     base, opened = Run(run), EventStore.open(store)
     unknown_sites = sorted(set(sites or ()) - set(opened.subjects["site"].unique()))
@@ -88,13 +89,13 @@ def extend(
         "run": run_identity(base),
         "store": store_identity(opened),
         "sites": list(sites) if sites else None,
+        "splits": base.config.read_splits,
         "min_count": min_count,
     }
     made_by = lineage(base, step)
     if is_finished(new_run, made_by):
         return _report(new_run, read_log(new_run)[-1], was_finished=True)
-    own = ModelVocabulary.fit(opened, opened.rows(sites=sites), min_count=min_count).table
-    table, added = extended_table(base.vocabulary, own)
+    table, added = extended_table(base.vocabulary, _own_codes(base, opened, sites, min_count))
     if not added.height:
         msg = f"store must hold codes that the run lacks; all codes of {store} with {min_count} events are known."
         raise ConfigError(msg)
@@ -114,6 +115,22 @@ def extend(
 
 def _report(path: Path, line: dict[str, object], *, was_finished: bool) -> ExtendReport:
     return ExtendReport(path=str(path), was_finished=was_finished, **line)  # type: ignore[arg-type]
+
+
+def _own_codes(base: Run, store: EventStore, sites: Sequence[str] | None, min_count: int) -> pl.DataFrame:
+    """Codes with `min_count` events at the sites, in the splits that training reads.
+
+    None is folded into its parent: to the run a rarer one stays unknown, so the parent would stand for no event.
+    """
+    if min_count < 1:
+        msg = f"min_count must be at least 1; got {min_count}."
+        raise ConfigError(msg)
+    rows = np.concatenate([store.rows(split=split, sites=sites) for split in base.config.read_splits])
+    if not len(rows):
+        splits = ", ".join(base.config.read_splits)
+        msg = f"store must hold subjects in the splits {splits}; {store.path} has none. See `sojourn inspect`."
+        raise ConfigError(msg)
+    return ModelVocabulary.fit(store, rows, min_count=1).table.filter(pl.col("count") >= min_count)
 
 
 def extended_table(known: ModelVocabulary, own: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -81,10 +81,10 @@ def descend(
     if not course.scores:
         course.scores.append(objective.score())
         _keep(network, folder)
-    total = 0
+    # Epochs differ by a step or so: the rates of a resumed call must be those of one that was never interrupted.
+    total = epochs * len(objective.steps(1))
     while (epoch := len(course.scores)) <= epochs and not _is_worn_out(course, patience):
         steps = objective.steps(epoch)
-        total = total or epochs * len(steps)
         for loss_of in steps:
             _step(
                 network, optimizer, loss_of, config, rate * schedule(course.num_steps, total, total), course.num_steps

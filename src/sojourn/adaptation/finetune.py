@@ -39,6 +39,9 @@ from sojourn.tasks.files import Labels, read_labels
 from sojourn.training.config import settings_of
 from sojourn.training.run import Run
 
+_QUESTION = ("name", "outcomes", "definitions", "horizon_hours", "until", "anchor", "at", "rule")
+"""What of a label file's metadata is its task; the rest counts the subjects that were labelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class FinetuneReport:
@@ -190,8 +193,9 @@ def _check(known: Labels, path: Path) -> None:
 def _judges(known: Labels, path: Path) -> Labels:
     """Labels that choose, of the same task and of nobody who is taught."""
     judges = read_labels(path)
-    if judges.task != known.task:
-        got = f"{judges.task['name']} and {known.task['name']}"
+    differing = [part for part in _QUESTION if judges.task.get(part) != known.task.get(part)]
+    if differing:
+        got = f"{judges.task['name']} and {known.task['name']}, which differ in {', '.join(differing)}"
         msg = f"tuning labels must be of the same task as the labels; got {got}. Make both with `sojourn label`."
         raise TaskError(msg)
     shared = set(judges.table["subject_id"]) & set(known.table["subject_id"])

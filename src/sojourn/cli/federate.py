@@ -1,5 +1,7 @@
 """Commands of a real federated training: one coordinator, one node at each hospital."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +9,7 @@ import typer
 
 from sojourn.cli.light import LightCommand, LightGroup
 from sojourn.cli.options import AsJson
-from sojourn.cli.printing import print_record, print_table, say
+from sojourn.cli.printing import literal, print_record, print_table, say
 
 if TYPE_CHECKING:
     from sojourn.federated.config import Privacy
@@ -71,7 +73,12 @@ def approve(
     ] = None,
     by: Annotated[str, typer.Option(help="Who decides, for the audit log.")] = "",
     epsilon: Annotated[
-        float | None, typer.Option(min=0, help="Site: what all trainings together may cost any of its patients.")
+        float | None,
+        typer.Option(
+            min=0,
+            help="Site: what all trainings together may cost any of its patients; none without noise is then allowed. "
+            "`inf` takes the limit away.",
+        ),
     ] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="Site: take consent to a job back.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -219,6 +226,9 @@ def release(
     limit: Annotated[
         float, typer.Option(min=0.5, max=1, help="Keep the run back where a site's AUROC is surely above this.")
     ] = 0.6,
+    allow_unchecked: Annotated[
+        bool, typer.Option("--allow-unchecked", help="Let it go though some sites did not answer.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for a site.")] = 600.0,
     as_json: AsJson = False,
 ) -> None:
@@ -234,7 +244,9 @@ def release(
     from sojourn.federated.flower.deployment import release_run
     from sojourn.federated.flower.homes import open_coordinator
 
-    report = release_run(open_coordinator(home), run, out, limit=limit, timeout_s=timeout)
+    report = release_run(
+        open_coordinator(home), run, out, limit=limit, allow_unchecked=allow_unchecked, timeout_s=timeout
+    )
     print_record(asdict(report), as_json, table=[asdict(one) for one in report.sites])
 
 
@@ -311,7 +323,8 @@ def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
         raise typer.BadParameter("a coordinator needs the registration.json of a site", param_hint="WHAT")
     told = read_json(Path(what))
     if isinstance(told, dict) and "key" in told and not yes:
-        say(f"{told.get('name')} has the fingerprint {fingerprint(str(told['key']))}; compare it by telephone")
+        name, said = literal(str(told.get("name"))), fingerprint(str(told["key"]))
+        say(f"{name} has the fingerprint {said}; compare it by telephone")
         typer.confirm("Let it in?", abort=True)
     say(f"{home.register(Path(what))} is registered")
 
@@ -327,22 +340,38 @@ def _decide(home: "SiteHome", what: str | None, by: str, epsilon: float | None, 
     job = found[0]
     if revoke:
         home.approvals.revoke(job.digest, by=by)
-        say(f"consent to {job.name} was taken back; nothing more of it is answered")
+        say(f"consent to {literal(job.name)} was taken back; nothing more of it is answered")
         return
     _show(job)
+    _check_limit(home, job, epsilon)
     if not yes:
         typer.confirm("Agree to exactly this?", abort=True)
     if epsilon is not None:
         from sojourn.federated.privacy.budget import set_budget
 
         set_budget(home.private, epsilon)
-        home.log.append("budget_set", epsilon=epsilon, by=by)
+        told: dict[str, Any] = {"reason": "no limit"} if math.isinf(epsilon) else {"epsilon": epsilon}
+        home.log.append("budget_set", **told, by=by)
     home.approvals.approve(job.digest, by=by)
-    say(f"{job.name} ({job.digest[:12]}) is approved; the node answers from now on")
+    say(f"{literal(job.name)} ({job.digest[:12]}) is approved; the node answers from now on")
+
+
+def _check_limit(home: "SiteHome", job: "Consent", epsilon: float | None) -> None:
+    """A job without noise costs more than any limit: agreeing to both would be agreeing to nothing."""
+    from sojourn.errors import ConfigError
+    from sojourn.federated.privacy.budget import read_budget
+
+    limit = read_budget(home.private) if epsilon is None else epsilon
+    if job.manifest.epsilon is None and limit is not None and not math.isinf(limit):
+        msg = (
+            f"a job without noise must not be limited by an epsilon; the site's limit is {limit:g}. Ask for a job with "
+            "`privacy`, or take the limit away with --epsilon inf."
+        )
+        raise ConfigError(msg)
 
 
 def _show(job: "Consent") -> None:
-    """What a site would agree to, in full where it matters."""
+    """What a site would agree to, in full: what no row says in words stands as a setting that is not the usual one."""
     manifest, config = job.manifest, job.manifest.config
     noise = f"epsilon {manifest.epsilon:g}" if manifest.epsilon else "none: no differential privacy"
     rows = {
@@ -350,6 +379,7 @@ def _show(job: "Consent") -> None:
         "purpose": manifest.purpose or "-",
         "sites": ", ".join(manifest.sites),
         "questions": ", ".join(manifest.statistics),
+        "different ones": f"{manifest.max_questions} of a kind in a round at most",
         "outcomes": ", ".join(manifest.outcomes),
         "rounds": f"{config.rounds} of up to {config.local_steps} steps, {config.strategy.name}",
         **({"of these": f"the last {n} of one step"} if (n := config.settling_rounds) else {}),
@@ -359,8 +389,17 @@ def _show(job: "Consent") -> None:
         "stays at the site": "policy part of the network" if config.personal else "nothing of the network",
         "code": f"Sojourn {manifest.version}, {manifest.code[:12]}, the same as here",
         "until": f"{manifest.expires:%Y-%m-%d %H:%M %Z}",
+        **_settings_of(config.model_dump(mode="json", exclude_defaults=True)),
     }
     print_table([{"": name, " ": value} for name, value in rows.items()])
+
+
+def _settings_of(content: Mapping[str, object], before: str = "") -> dict[str, str]:
+    """Every setting that is not the usual one, by its name."""
+    found: dict[str, str] = {}
+    for name, value in content.items():
+        found |= _settings_of(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: f"{value}"}
+    return found
 
 
 def _privacy_of(privacy: "Privacy") -> str:

@@ -17,6 +17,13 @@ def say(text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True)
 
 
+def literal(text: str) -> str:
+    """The text as part of what `say` prints: its brackets are no markup."""
+    from rich.markup import escape
+
+    return escape(_printable(text))
+
+
 def print_record(result: Any, as_json: bool, *, table: list[dict[str, Any]] | None = None) -> None:
     """Print a record of what was done; with a table of its parts where it has some."""
     content = asdict(result) if is_dataclass(result) and not isinstance(result, type) else dict(result)
@@ -55,20 +62,26 @@ def row(record: Any, names: str) -> dict[str, Any]:
 
 
 def print_table(rows: Any, title: str | None = None) -> None:
-    """Print rows with the same names; numbers to the right, and no line broken where nobody looks."""
+    """Print rows with the same names; numbers to the right, and no line broken where nobody looks.
+
+    Cells are shown as they are: neither markup nor control characters of a text do anything.
+    """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     rows = list(rows.iter_rows(named=True)) if hasattr(rows, "iter_rows") else list(rows)
     if not rows:
         return
     has_header = any(name.strip() for name in rows[0])
-    table = Table(title=title, title_justify="left", header_style="bold", show_header=has_header)
+    table = Table(
+        title=None if title is None else Text(title), title_justify="left", header_style="bold", show_header=has_header
+    )
     for name in rows[0]:
         is_number = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
         table.add_column(in_words(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(Text(_cell(value)) for value in row.values()))  # brackets are no markup: nothing is hidden
     console = Console()
     if not console.is_terminal:  # a log has no width
         whole = console.measure(table, options=console.options.update(max_width=1000)).maximum
@@ -139,4 +152,11 @@ def _cell(value: Any) -> str:
         return "" if value is None else ("yes" if value else "no")
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """The text without control characters, which could write over what stands before them."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -161,6 +161,12 @@ class Coordinator:
             return kept
         asked = {site: Message("survey", 0, {}, {}, texts) for site in self.transport.sites}
         answers = self._ask(asked, 0, accept=surveys.from_message)
+        if len(answers) < self.config.min_sites:  # who is not among them now takes no part in any round
+            msg = (
+                f"the survey must have usable answers of at least {self.config.min_sites} sites; got {len(answers)} "
+                f"of {len(asked)}. {self.run_folder}/refusals.jsonl says why. The same command asks again."
+            )
+            raise FederationError(msg)
         told = {site: surveys.from_message(answer) for site, answer in sorted(answers.items())}
         console.print(f"{len(told)} of {len(asked)} sites take part")
         vocabulary = surveys.fit_vocabulary(surveys.merge(list(told.values())), min_count=self.config.min_count)
@@ -184,13 +190,7 @@ class Coordinator:
         return job, progress.num_subjects
 
     def _tell(self, job: Job) -> None:
-        texts = {
-            "config": self.config.model_dump_json(),
-            "outcomes": json.dumps(job.outcomes),
-            "sites": json.dumps(job.sites),
-        }
-        packed = {"vocabulary": vocabulary_bytes(job.vocabulary), "log_hazard": job.log_hazard.numpy()}
-        self._start_of = dict.fromkeys(job.sites, Message("start", 0, packed, {}, texts))
+        self._start_of = dict.fromkeys(job.sites, start_message(job, self.config))
         self._unstarted = set(job.sites) - self._ask(self._start_of, 0).keys()
 
     def _start_late(self, round_: int, progress: Progress) -> None:
@@ -348,7 +348,7 @@ class Coordinator:
         line = {"round": round_ + 1, "site": site, "reason": refusal.reason, "detail": refusal.detail}
         with (self.run_folder / "refusals.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        console.print(f"{site} left out of round {round_ + 1}: {refusal.reason}")
+        console.print(f"{site} left out of round {round_ + 1}: {refusal.reason}", markup=False)
         if progress is not None:
             progress.refused += 1
 
@@ -365,6 +365,13 @@ class Coordinator:
             seconds=seconds,
             seconds_outside=seconds - self.seconds_waited,
         )
+
+
+def start_message(job: Job, config: FederatedConfig) -> Message:
+    """What tells a site of a training before its rounds."""
+    texts = {"config": config.model_dump_json(), "outcomes": json.dumps(job.outcomes), "sites": json.dumps(job.sites)}
+    packed = {"vocabulary": vocabulary_bytes(job.vocabulary), "log_hazard": job.log_hazard.numpy()}
+    return Message("start", 0, packed, {}, texts)
 
 
 def federate(

@@ -22,7 +22,7 @@ from sojourn.training.plan import Step, epoch_steps, steps
 from sojourn.training.records import Ints, RecordReader
 from sojourn.training.run import code_table, words_of
 from sojourn.training.sampler import Sampler
-from sojourn.training.selection import any_weights
+from sojourn.training.selection import any_weights, split_rows
 from sojourn.training.step import Stepper, TrainStep
 from sojourn.training.trainer import make_optimizer
 
@@ -66,9 +66,8 @@ class SiteRows(NamedTuple):
         ConfigError
             If the site has no training subject.
         """
-        train = [store.rows(split=split, sites=[site]) for split in config.train_splits]
-        tuning = store.rows(split=config.tuning_split or "tuning", sites=[site])
-        rows = np.sort(np.concatenate(train))
+        every = store.subjects["site"].unique().to_list()
+        rows, tuning = split_rows(store, config.model_copy(update={"held_out_sites": [s for s in every if s != site]}))
         ids = store.subjects["subject_id"]
         rows, tuning = (part[~ids.gather(part).is_in(list(left_out)).to_numpy()] for part in (rows, tuning))
         found = cls(rows, tuning[: config.tuning_subjects])

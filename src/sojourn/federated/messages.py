@@ -1,6 +1,7 @@
 """What travels between the coordinator and a site: named tensors, numbers and texts, and nothing that runs as code."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,8 +20,20 @@ far: the site's own part of the network that goes with them is the one that it h
 CONTROL, SQUARES = "control.", "exp_avg_sq."
 """Beginnings of the names of what travels beside weights: control variates, and second moments as torch calls them."""
 PARTS = {"": "update", CONTROL: "control", SQUARES: "moments"}
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    safetensors.SafetensorError,
+)
+"""What reading the bytes of a stranger may raise."""
 _HEADER = "sojourn"
 _LENGTH_BYTES = 8
+_LONGEST_WORD, _LONGEST_DETAIL = 40, 500
 _MAX_HEADER_BYTES = 100_000_000
 
 
@@ -51,6 +64,19 @@ class Refusal(NamedTuple):
     """One word: ``unreachable``, ``not_finite``, ``wrong_shape``..."""
     detail: str = ""
     """A sentence for the log; never a value of a record."""
+
+    @classmethod
+    def told(cls, reason: str, detail: str) -> "Refusal":
+        """As a stranger told it: anything but a word is no reason, and the sentence is one line.
+
+        Examples
+        --------
+        >>> Refusal.told("budget", "not now\\n" * 200).reason, Refusal.told("[/red]", "").reason
+        ('budget', 'malformed')
+        """
+        is_word = 0 < len(reason) <= _LONGEST_WORD and reason.isascii() and reason.replace("_", "").isalpha()
+        line = "".join(letter if letter.isprintable() else " " for letter in detail[:_LONGEST_DETAIL])
+        return cls(reason if is_word else "malformed", line)
 
 
 def pack(message: Message) -> bytes:
@@ -89,9 +115,11 @@ def unpack(content: bytes) -> Message:
         said = json.loads(header)
         tensors = safetensors.numpy.load(content)
         numbers = {str(name): float(number) for name, number in said["numbers"].items()}
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError("numbers must be finite")
         texts = {str(name): str(text) for name, text in said["texts"].items()}
         return Message(str(said["kind"]), int(said["round"]), tensors, numbers, texts)
-    except (ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+    except UNREADABLE as error:
         msg = (
             f"message must be safetensors with Sojourn's header; got {len(content)} bytes that are not. Send it again."
         )

@@ -32,7 +32,9 @@ class ReleaseReport:
     sites: tuple[SiteExposure, ...]
 
 
-def release(run: Path, out: Path, found: Sequence[SiteExposure], *, limit: float = LIMIT) -> ReleaseReport:
+def release(
+    run: Path, out: Path, found: Sequence[SiteExposure], *, limit: float = LIMIT, allow_unchecked: bool = False
+) -> ReleaseReport:
     """Copy a run without its log, its checkpoints, and the names and vectors of its sites.
 
     What is left knows hospitals as unknown ones only; `sojourn adapt` makes it a hospital's own.
@@ -43,18 +45,21 @@ def release(run: Path, out: Path, found: Sequence[SiteExposure], *, limit: float
     out : folder of the new run, with `release.json`.
     found : what the attack on the weights found at each site.
     limit : largest lower limit of an AUROC that lets the run go.
+    allow_unchecked : let it go though some sites did not answer.
 
     Raises
     ------
     FederationError
-        If a site's patients are found more surely than `limit`, or no site told anything.
+        If a site's patients are found more surely than `limit`, a site did not answer, or none told anything.
     RunError
         If `out` holds something else.
     """
-    _check(found, limit)
+    _check(found, limit, allow_unchecked=allow_unchecked)
     base = Run(run)
     privacy = base.settings.get("federated", {}).get("privacy")
-    made_by = lineage(base, {"kind": "release", "run": run_identity(base), "limit": limit})
+    without_names = [asdict(one) | {"site": number} for number, one in enumerate(found, 1)]
+    step = {"kind": "release", "run": run_identity(base), "limit": limit, "found": without_names}
+    made_by = lineage(base, step)
     report = ReleaseReport(str(out), limit, privacy and privacy["epsilon"], len(base.sites), tuple(found))
     if not is_finished(out, made_by):
         network = base.network()
@@ -63,18 +68,25 @@ def release(run: Path, out: Path, found: Sequence[SiteExposure], *, limit: float
             unknown.weight.copy_(network.site.weight[:1])
         network.site = unknown
         with unfinished_run(out, made_by) as folder:
-            without_names = [asdict(one) | {"site": number} for number, one in enumerate(found, 1)]
             write_json(folder / RELEASE, asdict(report) | {"path": out.name, "sites": without_names})
             write_run(folder, base, network, made_by=made_by, sites=[], log=[])
     return report
 
 
-def _check(found: Sequence[SiteExposure], limit: float) -> None:
+def _check(found: Sequence[SiteExposure], limit: float, *, allow_unchecked: bool) -> None:
     if too_much := [one for one in found if one.lower is not None and one.lower > limit]:
         shown = ", ".join(f"{one.site} ({one.auroc:.2f}, at least {one.lower:.2f})" for one in too_much[:5])
         msg = (
             f"training patients must not be told from others with an AUROC above {limit:g} for sure; they are at "
             f"{shown}. Train with `privacy`, with fewer rounds, or raise --limit if those sites agree."
+        )
+        raise FederationError(msg)
+    unchecked = [one for one in found if one.told not in ("ok", "too_few")]
+    if unchecked and not allow_unchecked:
+        shown = ", ".join(f"{one.site} ({one.told})" for one in unchecked[:5])
+        msg = (
+            f"every site must check what the weights betray of its patients; {len(unchecked)} of {len(found)} did not: "
+            f"{shown}. Ask again when their nodes run, or give --allow-unchecked if those sites agree."
         )
         raise FederationError(msg)
     if not any(one.told == "ok" for one in found):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sojourn.errors import FederationError, UpdateRefusedError
+from sojourn.errors import BudgetError, FederationError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
@@ -115,6 +115,7 @@ class Site:
     def _train(self, message: Message) -> Message:
         """Local steps from the weights that were sent; what changed goes back."""
         trainer, config = self._opened()
+        self._check_budget(config)
         state = self.memory.before(message.round)
         began = _weights_in(message.tensors)
         _check_weights(message.tensors, trainer)
@@ -139,7 +140,9 @@ class Site:
         answer = self._as_told({name: now[name] - began[name] for name in began}, trainer, config)
         if config.are_moments_shared:
             squares = trainer.moments(SQUARES)
-            told = self._as_told({name: squares[SQUARES + name] for name in began}, trainer, config)
+            # A weight that no loss has touched yet has no mean square: it is nothing.
+            squares = {name: squares.get(SQUARES + name, np.zeros_like(began[name])) for name in began}
+            told = self._as_told(squares, trainer, config)
             answer |= {SQUARES + name: square for name, square in told.items()}
         control: Tensors = {}
         if drift is not None:
@@ -152,6 +155,15 @@ class Site:
         if config.privacy is None:  # a loss is computed from patients, and would have to be paid for
             numbers["nats_per_event"] = result.nats_per_event
         return Message("train", message.round, answer, numbers)
+
+    def _check_budget(self, config: FederatedConfig) -> None:
+        """Refuse a training without noise where the owner has limited what trainings may cost a patient."""
+        if config.privacy is None and (budget := read_budget(self.memory.folder)) is not None:
+            msg = (
+                f"a training without noise must not be limited by an epsilon; the site's owner has set {budget:g}. "
+                "The owner can take the limit away with --epsilon inf."
+            )
+            raise BudgetError(msg)
 
     def _as_told(self, tensors: Tensors, trainer: LocalTrainer, config: FederatedConfig) -> Tensors:
         """Sums over the site's records, by the names of weights, without the rows that may not leave or say nothing."""
@@ -192,6 +204,7 @@ class Site:
         if config.cotraining is None:
             msg = "a training must have cotraining in its settings to be answered labels; it has none."
             raise FederationError(msg)
+        self._check_budget(config)
         state = self.memory.before(message.round + 1)
         began = without_histories(message.tensors)
         _check_weights(began, trainer)

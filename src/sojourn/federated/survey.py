@@ -26,7 +26,8 @@ from sojourn.training.records import Ints
 _COARSE_BITS = 18
 """Bits of a float that are dropped: 5 of the mantissa stay."""
 _CHECKED_PER_CODE = 1024
-_MOST_ROWS, _MOST_SUBJECTS = 10_000_000, 1e9
+_MOST_ROWS, _MOST_SUBJECTS, _MOST_EVENTS = 10_000_000, 1e9, 1e15
+"""Of one site; the sums of some thousand sites stay far below what 64 bits hold."""
 _SCHEMAS: dict[str, dict[str, Any]] = {
     "codes": {
         "code": pl.String,
@@ -215,6 +216,9 @@ def from_message(message: Message) -> Survey:
     if not int(codes.select(pl.col("patients").max().fill_null(1)).item()) <= number <= _MOST_SUBJECTS:
         msg = "a survey must tell of at least as many subjects as have any of its codes; it does not."
         raise UpdateRefusedError("malformed", msg)
+    if (codes["events"] < codes["patients"]).any():
+        msg = "a survey must tell of an event for each patient who has a code; it tells of fewer."
+        raise UpdateRefusedError("malformed", msg)
     return Survey(codes, bins, ticks, int(number))
 
 
@@ -222,11 +226,13 @@ def _read(content: npt.NDArray[np.uint8], schema: dict[str, Any]) -> pl.DataFram
     """A table of a stranger: not more rows than there could be, in the types that there should be, no count below 0."""
     if pq.read_metadata(io.BytesIO(content.tobytes())).num_rows > _MOST_ROWS:
         raise ValueError("too many rows")
-    table = table_of(content).select(*schema).cast(pl.Schema(schema), strict=True)
+    table = table_of(content, list(schema)).select(*schema).cast(pl.Schema(schema), strict=True)
     told = [name for name in schema if name not in _WORDS]
     counts = [name for name in ("events", "patients", "count") if name in schema]
     if table.select(told).null_count().sum_horizontal().item() or (table.select(counts).min_horizontal() < 0).any():
         raise ValueError("a count is missing or negative")
+    if table.select(pl.col(counts).cast(pl.Float64).sum()).max_horizontal().item() > _MOST_EVENTS:
+        raise ValueError("there are more events than a hospital can have")
     return table
 
 
@@ -237,6 +243,6 @@ def table_bytes(table: pl.DataFrame) -> npt.NDArray[np.uint8]:
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
-def table_of(content: npt.NDArray[np.uint8]) -> pl.DataFrame:
-    """The table in the bytes of a parquet file."""
-    return pl.read_parquet(io.BytesIO(content.tobytes()))
+def table_of(content: npt.NDArray[np.uint8], columns: list[str] | None = None) -> pl.DataFrame:
+    """The table in the bytes of a parquet file, or some of its columns."""
+    return pl.read_parquet(io.BytesIO(content.tobytes()), columns=columns)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from sojourn.events.store import EventStore
 from sojourn.model import Batch, Network
 from sojourn.model.summary import CodeStatistics
 from sojourn.progress import console
+from sojourn.tasks.outcomes import matching_codes, outcomes
 from sojourn.training.batches import Layout, Windows, collate, pack
 from sojourn.training.records import Floats, Ints, RecordReader, Records, age_years
 from sojourn.training.statistics import code_statistics
@@ -87,15 +89,26 @@ def moment_of(store: EventStore, subject_id: int, at: datetime) -> Moments:
     # Outcomes that no history shows, such as the end of the follow-up, are no records: they may come after the end.
     shown = ~store.vocabulary["target_only"].to_numpy()[record.code]
     seconds, code = record.seconds.astype(np.int64)[shown], record.code[shown]
-    last = int(seconds[seconds <= now].max(initial=0))
-    is_terminal = store.vocabulary["terminal"].to_numpy()[code[seconds == last]]
-    hours = (now - last) / 3600
-    if is_terminal.any():
+    seconds, code = seconds[seconds <= now], code[seconds <= now]
+    last = int(seconds.max(initial=0))
+    # What is charted late does not bring back the dead; after a discharge a record may go on with another stay.
+    is_terminal = store.vocabulary["terminal"].to_numpy()[code]
+    ends = (is_terminal & (seconds == last)) | np.isin(code, _deaths(store))
+    if ends.any():
+        hours = (now - int(seconds[ends].min())) / 3600
         msg = f"at must lie before the end of the record; it had ended {hours:,.1f} h before (death or discharge)."
         raise TaskError(msg)
+    hours = (now - last) / 3600
     if hours > _LONG_AGO_HOURS:
         console.print(f"the subject's last record lies {hours:,.0f} h before that moment")
     return found
+
+
+def _deaths(store: EventStore) -> Ints:
+    """The store's codes of a death that ends the record."""
+    names = store.vocabulary["code"]
+    codes = matching_codes(names.to_list(), outcomes()["death"].roots())
+    return store.vocabulary.filter(names.is_in(codes) & ~pl.col("target_only"))["index"].to_numpy().astype(np.int64)
 
 
 def ask(

@@ -19,7 +19,7 @@ from sojourn.progress import progress_bar
 from sojourn.training.batches import collate, pack
 from sojourn.training.plan import cut, epoch_steps
 from sojourn.training.records import Ints, RecordReader
-from sojourn.training.run import Run
+from sojourn.training.run import LINEAGE, Run
 from sojourn.training.selection import evenly
 
 _MAX_FITTED = 2000
@@ -46,22 +46,23 @@ def likelihood(
 ) -> list[Likelihood]:
     """Bits per event of a run, of the run's network with random weights, and of unigram codes with previous values.
 
-    All three are exact likelihoods of the same recorded events at the same resolution. Windows are those of an epoch
-    of training, without any change at random.
+    All three are exact likelihoods of the same recorded events at the same resolution: codes and values of all
+    instants, and the gaps between them. That nothing is recorded from the last instant to the end of follow-up is not
+    counted. Windows are those of an epoch of training, without any change at random.
 
     Parameters
     ----------
     run : a run made by `pretrain`.
-    store : event store; the baseline is fitted to its training subjects.
+    store : event store; the baseline is fitted to those of its training subjects that are not scored.
     out : JSON file to write, such as ``RUN/artifacts/likelihood.json``.
     split : subjects that are scored; None for all. Subjects of the run's sites whose split it was trained on are
-        never scored.
+        never scored, nor those of a site that it was adapted to in any split that `adapt` reads.
     seed : of the random weights and the bootstrap.
 
     Raises
     ------
     ConfigError
-        If no subject is in the split.
+        If no subject is in the split, or none of the training subjects is left for the baseline.
     """
     trained, opened = Run(run), EventStore.open(store)
     rows = unseen_rows(trained, opened, split)
@@ -69,8 +70,7 @@ def likelihood(
         msg = f"split must have subjects that were not trained on; {split} has none in {store}. Choose another split."
         raise ConfigError(msg)
     reader = trained.reader(opened)
-    fitted = opened.rows(split="train", exclude_sites=trained.config.held_out_sites or None)
-    fitted = evenly(fitted, _MAX_FITTED)
+    fitted = _fitted_rows(trained, opened, rows)
     network = trained.network()
     simple = SimpleModel(network.events)
     for _, batch in _batches(trained, reader, fitted, "fitting the baseline"):
@@ -96,11 +96,26 @@ def likelihood(
 
 
 def unseen_rows(run: Run, store: EventStore, split: str | None) -> Ints:
-    """Subjects of a split without those of the run's sites whose split it was trained on."""
+    """Subjects of a split without those of the run's sites in a split that the run, or an `adapt` to the site, read."""
     rows = store.rows(split=split)
-    was_trained = store.subjects["site"].is_in(run.sites) & store.subjects["split"].is_in(run.config.train_splits)
+    site, part = store.subjects["site"], store.subjects["split"]
+    adapted = [step["site"] for step in run.settings.get(LINEAGE, ()) if step.get("kind") == "adapt"]
+    was_trained = site.is_in(run.sites) & part.is_in(run.config.train_splits)
+    was_trained |= site.is_in(adapted) & part.is_in(run.config.read_splits)
     unseen: Ints = rows[~was_trained.to_numpy()[rows]]
     return unseen
+
+
+def _fitted_rows(run: Run, store: EventStore, scored: Ints) -> Ints:
+    """Training subjects that the baseline is fitted to, none of whom is scored."""
+    rows = np.setdiff1d(store.rows(split="train", exclude_sites=run.config.held_out_sites or None), scored)
+    if not len(rows):
+        msg = (
+            f"store must hold training subjects that are not scored, to fit the baseline to; {store.path} has none. "
+            "Choose another split."
+        )
+        raise ConfigError(msg)
+    return evenly(rows, _MAX_FITTED)
 
 
 def _batches(run: Run, reader: RecordReader, rows: Ints, title: str) -> Iterator[tuple[Ints, Batch]]:
@@ -116,7 +131,8 @@ def _batches(run: Run, reader: RecordReader, rows: Ints, title: str) -> Iterator
         for step in steps:
             records = reader.read(step.rows)
             windows = cut(records, step, config.context)
-            yield place[step.rows], collate(records, windows, pack(windows))
+            # The baseline says nothing of the time after the last instant, so nobody does.
+            yield place[step.rows], collate(records, windows, pack(windows), with_survival=False)
             bar.advance()
 
 

@@ -16,7 +16,7 @@ from sojourn.inference.histories import ask, moments, representations
 from sojourn.model import Network
 from sojourn.model.features import time_features
 from sojourn.progress import progress_bar
-from sojourn.tasks.baseline import check_apart
+from sojourn.tasks.baseline import check_apart, share_data
 from sojourn.tasks.features import FeatureSource, hand_features
 from sojourn.tasks.files import Labels, read_labels, write_predictions
 from sojourn.training.run import Run
@@ -69,9 +69,9 @@ def probe(
         msg = f"head must be logistic or lightgbm, features states or states+table; got {head!r} and {features!r}."
         raise ConfigError(msg)
     trained, known, asked = Run(run), read_labels(train_labels), read_labels(test_labels)
-    check_apart(known, asked, is_same_store=train_store.resolve() == test_store.resolve())
-    network = trained.network(random_weights_seed=seed if random_weights else None)
     opened, store = EventStore.open(train_store), EventStore.open(test_store)
+    check_apart(known, asked, is_same_data=share_data(opened, store))
+    network = trained.network(random_weights_seed=seed if random_weights else None)
     x, x_asked = embed(trained, network, opened, known), embed(trained, network, store, asked)
     if features == "states+table":
         table, sources = _table(opened, known, None)

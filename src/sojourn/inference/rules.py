@@ -27,7 +27,7 @@ from torch import Tensor
 
 from sojourn.errors import TaskError
 from sojourn.model import Network
-from sojourn.model.embedding import EventEmbedding
+from sojourn.model.embedding import EventEmbedding, on_grid
 from sojourn.tasks.outcomes import OUTCOME_PREFIX, EventOutcome, Outcome, ValueOutcome, matching_codes, outcomes
 from sojourn.training.records import Floats, Ints
 
@@ -145,9 +145,9 @@ def _rule(by_event: set[int], by_value: dict[int, tuple[float, float]], events: 
 def _limits(outcome: ValueOutcome, tick: float) -> tuple[float, float] | None:
     """The smallest and the largest recorded value that the outcome counts; None where no value does."""
     ends = [x for x in (*outcome.plausible, *outcome.limits()) if x is not None]
-    numbers = np.unique(np.concatenate([np.round(end / tick) + _TRIED for end in ends])).astype(np.float32)
-    # Rounded in float32 as the network's values are, and judged by the definition itself.
-    grid = numbers * np.float32(tick)
+    numbers = np.unique(np.concatenate([np.round(end / tick) + _TRIED for end in ends]))
+    # On the grid that the network's values are on, and judged by the definition itself.
+    grid = on_grid(torch.from_numpy(numbers), torch.tensor(tick)).numpy()
     table = pl.DataFrame({"subject_id": np.arange(len(grid)), "time": None, "numeric_value": grid})
     counted = grid[outcome.times(table)["subject_id"].to_numpy()]
     return (float(counted.min()), float(counted.max())) if len(counted) else None

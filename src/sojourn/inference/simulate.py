@@ -17,6 +17,8 @@ from sojourn.inference.histories import Moments, ask, moment_of
 from sojourn.inference.risk import hazards
 from sojourn.model import Network
 from sojourn.progress import console
+from sojourn.tasks.outcomes import outcomes
+from sojourn.tasks.own_outcomes import kept_outcomes
 from sojourn.training.records import RecordReader
 from sojourn.training.run import Run
 
@@ -152,6 +154,7 @@ def _risks(
     """Incidence of every outcome over the horizon, asked and counted."""
     grid = np.linspace(0.0, horizon_hours, _NUM_GRID)
     (asked,) = ask(reader, at, context=run.config.context, with_past=network.config.use_summary)
+    known = outcomes() | kept_outcomes(reader.store.path)
     risks = []
     for outcome in run.outcomes:
         log_hazard = hazards(network, asked, [run.vocabulary.index[outcome]])
@@ -159,7 +162,7 @@ def _risks(
         cumulative = network.first_head.cumulative(log_hazard[0][:, None, :], hours[None, :])
         incidence = (-torch.expm1(-cumulative)).mean(0).tolist()
         try:
-            first = first_times(reader, drawn, [outcome])["hours"].to_numpy()
+            first = first_times(reader, drawn, [outcome], known)["hours"].to_numpy()
             sampled = [float((first <= h).sum() / num_samples) for h in grid]
         except TaskError:  # an outcome that only its source can bring is asked, not counted
             sampled = []

@@ -29,6 +29,8 @@ NUM_RECENT = 3
 """Events of an instant that the next decision sees one by one, beside the sum of all."""
 _WORDS_LOST = 0.5
 """Share of the features of words that a code without its identity loses: other hospitals share words only in part."""
+_FLOAT32_ERROR = 2.0**-22
+"""Relative error within which a tick in float32 is taken for one over a whole number."""
 
 
 class EventEmbedding(nn.Module):
@@ -108,7 +110,7 @@ class EventEmbedding(nn.Module):
     def denormalise(self, code_E: Tensor, z_E: Tensor) -> Tensor:
         """The inverse of `normalise`, rounded to the code's recorded resolution."""
         value = self.loc[code_E] + self.scale[code_E] * torch.sinh(z_E)
-        return (value / self.tick[code_E]).round() * self.tick[code_E]
+        return on_grid((value / self.tick[code_E]).round(), self.tick[code_E])
 
     def cell(self, code_E: Tensor, value_E: Tensor) -> tuple[Tensor, Tensor]:
         """Ends, on the z scale, of the values that would have been recorded as `value`: half a tick to each side."""
@@ -136,6 +138,18 @@ class EventEmbedding(nn.Module):
         embedding, gate = self._tables()
         phi: Tensor = F.embedding(code_E, embedding) + F.embedding(code_E, gate) * self.feature(features)
         return phi
+
+
+def on_grid(number_E: Tensor, tick_E: Tensor) -> Tensor:
+    """Values that are so many ticks, shape (E,) float32, as a source records them.
+
+    A tick of 0.01 has no float32 of its own: 730 times the nearest one is less than the float32 nearest to 7.3, and
+    lies on the other side of a threshold of 7.3.
+    """
+    number, tick = number_E.double(), tick_E.double()
+    per_unit = (1 / tick).round().clamp_min(1.0)
+    is_fraction = (per_unit * tick - 1).abs() < _FLOAT32_ERROR
+    return torch.where(is_fraction, number / per_unit, number * tick).float()
 
 
 def _value_features(z_E: Tensor) -> Tensor:

@@ -71,14 +71,14 @@ def baseline(
         raise TaskError(msg)
     train, test = (read_labels(path, numbers=True) for path in (train_labels, test_labels))
     _check_kind(method, train, test)
-    check_apart(train, test, is_same_store=train_store.resolve() == test_store.resolve())
-    store = EventStore.open(test_store)
+    known_store, store = EventStore.open(train_store), EventStore.open(test_store)
+    check_apart(train, test, is_same_data=share_data(known_store, store))
     y = train.table["float_value" if train.has_numbers else "boolean_value"].to_numpy()
     if method in _CONSTANT:
         model: Fitted = fit_mean(y) if train.has_numbers else fit_prevalence(y)
         features = np.zeros((test.table.height, 0), dtype=np.float32)
     else:
-        known = hand_features(EventStore.open(train_store), train.table, max_codes=max_codes)
+        known = hand_features(known_store, train.table, max_codes=max_codes)
         if method == "lightgbm":
             fit = fit_lightgbm_numbers if train.has_numbers else fit_lightgbm
             model = fit(known.matrix, y, train.table["subject_id"].to_numpy(), seed=seed)
@@ -107,8 +107,22 @@ def _check_kind(method: str, train: Labels, test: Labels) -> None:
         raise TaskError(msg)
 
 
-def check_apart(train: Labels, test: Labels, *, is_same_store: bool) -> None:
-    """No subject may be both learned from and predicted; ids of two stores have nothing to do with each other.
+def share_data(first: EventStore, second: EventStore) -> bool:
+    """Whether a shard of a data set went into both stores, so that an id is the same subject in both."""
+    one, other = (
+        {
+            digest
+            for dataset in store.manifest["inputs"]["datasets"]
+            for name, digest in dataset["files"].items()
+            if name.startswith("data/")
+        }
+        for store in (first, second)
+    )
+    return not one.isdisjoint(other)
+
+
+def check_apart(train: Labels, test: Labels, *, is_same_data: bool) -> None:
+    """No subject may be both learned from and predicted; ids of unrelated data have nothing to do with each other.
 
     Raises
     ------
@@ -118,7 +132,7 @@ def check_apart(train: Labels, test: Labels, *, is_same_store: bool) -> None:
     if not train.table.height:
         msg = "train_labels must hold at least one label; got none. Label more subjects."
         raise TaskError(msg)
-    num_shared = len(set(train.table["subject_id"]) & set(test.table["subject_id"])) if is_same_store else 0
+    num_shared = len(set(train.table["subject_id"]) & set(test.table["subject_id"])) if is_same_data else 0
     if num_shared:
         msg = f"test_labels must hold other subjects than train_labels; {num_shared} are in both. Split by subject."
         raise TaskError(msg)

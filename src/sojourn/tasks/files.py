@@ -256,6 +256,7 @@ def _read(path: Path, needed: list[str]) -> tuple[pl.DataFrame, dict[bytes, byte
         raise SchemaError(msg) from error
     _check_columns(table, needed, path)
     _check_kinds(table, path)
+    table = _as_boolean(table, path)
     return table.with_columns(pl.col("prediction_time").cast(pl.Datetime("us"))), metadata
 
 
@@ -278,6 +279,20 @@ def _check_kinds(table: pl.DataFrame, path: Path) -> None:
         if known and kind != pl.Null and not known.fits(kind):
             msg = f"{path} must hold {known.what} in {name}; it holds {kind}. Write the column as {known.written_as}."
             raise SchemaError(msg)
+
+
+def _as_boolean(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Answers that are written as 0 and 1, as false and true."""
+    if not table.schema.get("boolean_value", pl.Boolean()).is_integer():
+        return table
+    bad = table.filter(~pl.col("boolean_value").is_in([0, 1])).height
+    if bad:
+        msg = (
+            f"{path} must hold 0 or 1 in boolean_value where it holds whole numbers; {bad} of {table.height} rows do "
+            "not. Write the column as a boolean."
+        )
+        raise SchemaError(msg)
+    return table.with_columns(pl.col("boolean_value").cast(pl.Boolean))
 
 
 def _task(metadata: dict[bytes, bytes], path: Path) -> dict[str, Any]:

@@ -93,6 +93,11 @@ class PretrainConfig(BaseModel):
             raise ValueError(msg)
         return self
 
+    @property
+    def read_splits(self) -> list[str]:
+        """Splits whose subjects are learnt from or choose the weights."""
+        return sorted({*self.train_splits, *([] if self.tuning_split is None else [self.tuning_split])})
+
     def network(self) -> ModelConfig:
         """Settings of the network, checked."""
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.model.items()}

@@ -83,6 +83,12 @@ def describe(run: Path, store: EventStore, tuning_rows: Ints) -> None:
     write_json(run / FITS, density_fits(trained, store, evenly(tuning_rows, _FIT_SUBJECTS)))
 
 
+def forget_description(run: Path) -> None:
+    """Remove what `describe` told of weights that are about to change, so that a kill leaves none of it."""
+    for name in (FITS, LOOKING):
+        (run / name).unlink(missing_ok=True)
+
+
 def log(run: Path, line: dict[str, Any]) -> None:
     """Add a line to the run's log."""
     with (run / METRICS).open("a") as file:

@@ -8,7 +8,7 @@ from typing import Any
 from sojourn.events.store import EventStore
 from sojourn.training.config import PretrainConfig, read_config
 from sojourn.training.devices import is_first_process
-from sojourn.training.folder import FITS, check_folder, describe, open_folder
+from sojourn.training.folder import FITS, check_folder, describe, forget_description, open_folder
 from sojourn.training.selection import Selection
 from sojourn.training.trainer import Trainer
 
@@ -63,6 +63,8 @@ def pretrain(
         open_folder(run, selection)
     was_finished = trainer.is_finished
     if not was_finished:
+        if is_first_process():
+            forget_description(run)
         trainer.fit()
     # A finished run lacks its fits where it was killed after the last step.
     if is_first_process() and not (was_finished and (run / FITS).exists()):

@@ -1,7 +1,8 @@
 """A release asks the sites, keeps the run back or copies it, and is written into the coordinator's log."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,50 @@ def test_a_release_is_written_down(
     monkeypatch.setattr(deployment, "_ask_about", lambda *_: answers)  # the network is tried in test_deployment
     with pytest.raises(FederationError, match="north"):
         deployment.release_run(home, run, tmp_path / "out")
-    report = deployment.release_run(home, run, tmp_path / "out", limit=0.65)
+    with pytest.raises(FederationError, match=r"south \(unreachable\)"):
+        deployment.release_run(home, run, tmp_path / "out", limit=0.65)
+    report = deployment.release_run(home, run, tmp_path / "out", limit=0.65, allow_unchecked=True)
     assert [one.told for one in report.sites] == ["ok", "unreachable"]
     assert (tmp_path / "out" / "release.json").exists()
     lines = [json.loads(line) for line in home.log.path.read_text().splitlines()]
     assert [(line["event"], line["name"]) for line in lines if line["event"] == "released"] == [("released", "out")]
     assert not home.log.verify().problems
+
+
+class OneJob(InProcess):
+    """Sites at which another job has come between: rounds are answered once this one was started again."""
+
+    started: set[str]
+
+    def ask(self, requests: Mapping[str, Message], *, timeout_s: float) -> Iterator[tuple[str, Message | Refusal]]:
+        for site, request in requests.items():
+            if request.kind == "start":
+                self.started.add(site)
+            if site not in self.started:
+                yield site, Refusal("not_started", "")
+            else:
+                yield from super().ask({site: request}, timeout_s=timeout_s)
+
+
+def test_a_finished_run_is_asked_about_though_another_job_came_after_it(
+    network_of: Callable[..., InProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = init_coordinator(tmp_path / "coordinator", address="127.0.0.1:9092")
+    sites, run = network_of(), tmp_path / "run"
+    federate(sites, run, config=SMALL)
+    (run / deployment.MANIFEST).write_bytes(
+        sign_manifest(propose("toy", read_federated(SMALL), list(sites.sites)), home.key)
+    )
+    later = OneJob(sites._sites)
+    later.started = {"north"}
+    monkeypatch.setattr(deployment, "_transport", lambda *_: nullcontext(later))
+    scores = deployment.evaluate_run(home, run)
+    assert later.started == {"north", "south", "west"}
+    assert {score.told for score in scores} == {"ok", "too_few"}
+
+
+def test_scores_that_cannot_be_are_told_as_such() -> None:
+    bad = Message(
+        "evaluate", 2, {}, {"events": 3.0, "nats_gap": -1.0, "nats_code": 1, "nats_value": 1, "query_nats": 1}
+    )
+    assert deployment._score("north", bad).told == "negative"

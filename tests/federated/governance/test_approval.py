@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from federated.conftest import SMALL
 from federated.governance.conftest import Parties
@@ -56,7 +57,7 @@ def test_a_manifest_that_was_changed_on_disk_is_refused(
     approvals.approve(digest, by="the board")
     path = approvals.folder / f"{digest}.manifest.json"
     whole = path.read_text()
-    path.write_text(whole.replace('"max_questions":3', '"max_questions":9'))
+    path.write_text(whole.replace('"max_questions":3', '"max_questions":2'))
     assert reason(approvals.approved, digest) == "tampered"
     other = manifest.model_copy(update={"name": "other"})
     path.write_bytes(sign_manifest(other, parties.coordinator))  # signed, but not what was agreed to
@@ -133,3 +134,17 @@ def test_lists_stay_within_those_agreed_to(manifest: Manifest) -> None:
     assert reason(check_question, manifest, asked(manifest), "west") == "other_site"
     limited = manifest.model_copy(update={"statistics": ("survey",)})
     assert reason(check_question, limited, Message("train", 0), "north") == "kind_not_allowed"
+
+
+def test_questions_about_the_finished_model_are_answered_at_the_end_alone(manifest: Manifest) -> None:
+    """In every round, with weights of the coordinator's choice, they would be thousands of exact figures."""
+    for kind in ("validate", "exposure"):
+        texts = {"task": "death-48h"} if kind == "validate" else {}
+        asked = manifest.model_copy(update={"outcomes": ("MEDS_DEATH", "OUTCOME//death")})
+        check_question(asked, Message(kind, 3, {}, {}, texts), "north")
+        assert reason(check_question, asked, Message(kind, 2, {}, {}, texts), "north") == "round_not_allowed"
+
+
+def test_no_manifest_allows_more_questions_than_the_docs_promise(manifest: Manifest) -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 3"):
+        Manifest.model_validate(manifest.model_dump() | {"max_questions": 4})

@@ -211,3 +211,22 @@ def test_a_job_is_asked_about_by_the_coordinator_that_signed_it(
     desk.approvals.approve(manifest.digest, by="the board")
     assert desk.ask(start(manifest), manifest.digest, by="stranger").said["reason"] == "unknown_coordinator"
     assert "reason" not in desk.ask(start(manifest), manifest.digest).said
+
+
+def test_a_node_that_dies_while_it_starts_a_job_answers_no_round_of_the_one_before(
+    desk: Desk, job: str, manifest: Manifest, parties: Parties
+) -> None:
+    """The site may hold the new job already: a round of the old one would be made by its settings."""
+    desk.ask(start(manifest), job)
+    other = manifest.model_copy(update={"name": "other"})
+    desk.post(sign_manifest(other, parties.coordinator), {"type": OFFER, "site": NAME})
+    desk.approvals.approve(other.digest, by="the board")
+    desk.inner.error = SystemExit()  # type: ignore[assignment]
+    with pytest.raises(SystemExit):
+        desk.ask(start(other), other.digest)
+    desk.inner.error = None
+    desk.restarted()
+    assert desk.ask(train(0), job).said["reason"] == "not_started"
+    assert desk.ask(train(0), other.digest).said["reason"] == "not_started"
+    desk.ask(start(manifest), job)
+    assert "reason" not in desk.ask(train(0), job).said

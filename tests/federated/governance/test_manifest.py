@@ -41,7 +41,7 @@ def test_a_signed_manifest_comes_back_as_it_was(manifest: Manifest, parties: Par
         (("name",), "another"),
         (("sites",), ["north", "south", "west"]),
         (("outcomes",), ["MEDS_DEATH", "SECRET"]),
-        (("max_questions",), 1000),
+        (("max_questions",), 1),
         (("config", "rounds"), 400),
         (("config", "min_cell"), 1),
         (("expires",), "2099-01-01T00:00:00Z"),

@@ -6,7 +6,7 @@ import pytest
 
 from sojourn.errors import BudgetError, ConfigError, DataError
 from sojourn.federated.config import FederatedConfig
-from sojourn.federated.privacy.accountant import Spending, epsilon_of
+from sojourn.federated.privacy.accountant import Spending, _epsilon, epsilon_of
 from sojourn.federated.privacy.budget import planned_spending, read_budget, set_budget
 from sojourn.federated.privacy.ledger import Ledger, balance_of
 
@@ -64,3 +64,23 @@ def test_the_owners_budget_may_be_nothing(tmp_path: Path) -> None:
     assert read_budget(tmp_path) == 0.0
     with pytest.raises(ConfigError, match="0, for no training"):
         set_budget(tmp_path, -1.0)
+
+
+def test_the_owners_budget_is_what_the_balance_is_of(tmp_path: Path) -> None:
+    Ledger(tmp_path, budget=8.0, delta=1e-4).spend(STEP, purpose="one")
+    assert (found := balance_of(tmp_path)) is not None
+    assert found.budget == 8.0
+    set_budget(tmp_path, 0.5)
+    assert (found := balance_of(tmp_path)) is not None
+    assert found.budget == 0.5
+    set_budget(tmp_path, float("inf"))
+    assert read_budget(tmp_path) is None
+
+
+def test_many_rounds_cost_no_more_time_than_one(tmp_path: Path) -> None:
+    """Equal steps are composed at once, and come to the same epsilon."""
+    _epsilon.cache_clear()
+    ledger = Ledger(tmp_path, budget=99.0, delta=1e-4)
+    for number in range(30):
+        balance = ledger.spend(STEP, purpose=f"round {number}")
+    assert balance.epsilon == epsilon_of([STEP._replace(steps=30 * STEP.steps)], 1e-4)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sojourn.errors import ConfigError, RunError
+from sojourn.errors import ConfigError, RunError, UpdateRefusedError
 from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.flower.homes import CoordinatorHome, SiteHome
 from sojourn.federated.governance.governed import GovernedSite
 from sojourn.federated.governance.keys import public_text
 from sojourn.federated.governance.manifest import Manifest, code_digest, propose, sign_manifest, verify_manifest
-from sojourn.federated.messages import Message, Refusal
+from sojourn.federated.messages import Message, Refusal, check_scores
 from sojourn.files import atomic_file
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def _ask_about(
 ) -> dict[str, Message | Refusal]:
     """Answers of all sites of a finished run to a question about its weights."""
     from sojourn.federated.checkpoint import load_progress
+    from sojourn.federated.coordinator import start_message
     from sojourn.federated.finish import rounds_of
     from sojourn.federated.messages import BEST_ROUND
     from sojourn.federated.personal import shared_names
@@ -124,7 +125,20 @@ def _ask_about(
     with _transport(home, manifest) as transport:
         asked = dict.fromkeys(progress.sites, question)
         found = dict(transport.ask(asked, timeout_s=timeout_s))
+        # Another job has come between at these sites; it starts again by itself in its next round.
+        if left := [site for site, answer in found.items() if _is_not_started(answer)]:
+            start = start_message(progress.job(run, manifest.config), manifest.config)
+            begun = [
+                site
+                for site, answer in transport.ask(dict.fromkeys(left, start), timeout_s=timeout_s)
+                if isinstance(answer, Message)
+            ]
+            found |= dict(transport.ask(dict.fromkeys(begun, question), timeout_s=timeout_s))
     return {site: found[site] for site in progress.sites}
+
+
+def _is_not_started(answer: Message | Refusal) -> bool:
+    return isinstance(answer, Refusal) and answer.reason == "not_started"
 
 
 def validate_run(home: CoordinatorHome, run: Path, task: str, *, timeout_s: float = 600.0) -> "list[SiteFigures]":
@@ -151,7 +165,13 @@ def validate_run(home: CoordinatorHome, run: Path, task: str, *, timeout_s: floa
 
 
 def release_run(
-    home: CoordinatorHome, run: Path, out: Path, *, limit: float | None = None, timeout_s: float = 600.0
+    home: CoordinatorHome,
+    run: Path,
+    out: Path,
+    *,
+    limit: float | None = None,
+    allow_unchecked: bool = False,
+    timeout_s: float = 600.0,
 ) -> "ReleaseReport":
     """Have every site attack a finished run's weights, and copy the run, stripped, where none is betrayed.
 
@@ -160,19 +180,20 @@ def release_run(
     home, run, timeout_s : as in `evaluate_run`.
     out : folder of the run that may be handed on.
     limit : largest lower limit of an AUROC of membership that lets it go; None for `released.LIMIT`.
+    allow_unchecked : let it go though some sites did not answer.
 
     Raises
     ------
     RunError
         If the run is not finished, or `out` holds something else.
     FederationError
-        If a site's training patients are told from others, or no site answered.
+        If a site's training patients are told from others, or a site did not answer.
     """
     from sojourn.federated.exposure import exposure_of
     from sojourn.federated.released import LIMIT, release
 
     found = [exposure_of(site, answer) for site, answer in _ask_about(home, run, "exposure", {}, timeout_s).items()]
-    report = release(run, out, found, limit=LIMIT if limit is None else limit)
+    report = release(run, out, found, limit=LIMIT if limit is None else limit, allow_unchecked=allow_unchecked)
     home.log.append("released", job=_read_manifest(home, run)[1].digest, name=out.name)
     return report
 
@@ -180,10 +201,14 @@ def release_run(
 def _score(site: str, answer: Message | Refusal) -> SiteScore:
     if isinstance(answer, Refusal):
         return SiteScore(site, math.nan, 0, answer.reason)
-    events = answer.numbers.get("events", 0.0)
-    if not events:
+    try:
+        check_scores(answer)
+    except UpdateRefusedError as error:
+        return SiteScore(site, math.nan, 0, error.reason)
+    if not answer.numbers:
         return SiteScore(site, math.nan, 0, "too_few")
-    nats = sum(answer.numbers.get(name, math.nan) for name in ("nats_gap", "nats_code", "nats_value"))
+    events = answer.numbers["events"]
+    nats = sum(answer.numbers[name] for name in ("nats_gap", "nats_code", "nats_value"))
     return SiteScore(site, nats / events / math.log(2), int(events), "ok")
 
 

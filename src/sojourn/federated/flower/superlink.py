@@ -42,12 +42,15 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sojourn.errors import FederationError, JobRefusedError
+from sojourn.errors import FederationError
+from sojourn.federated.flower.limit import LimitedBody
 from sojourn.federated.flower.records import from_record, to_record
 
 _START_S = 60.0
 _MOST_BYTES = 2**31
 """Of one answer: weights of a network of half a thousand million."""
+_MOST_OF_REQUEST = 2**25
+"""Of one request: Flower sends what is larger than 5 MB in pieces, and reads a request before it asks who sends it."""
 _REFUSED = (401, 412)  # a request of a node that is not registered, and a try to come in as one
 _QUIET_S = 10.0
 
@@ -131,6 +134,7 @@ class SuperLink:
     def _app(self) -> FastAPI:
         """Flower's Fleet interface, behind its node authentication, and nothing else."""
         middleware = [
+            Middleware(LimitedBody, most_bytes=_MOST_OF_REQUEST),
             Middleware(BaseHTTPMiddleware, dispatch=self._watch),
             Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
             Middleware(ProtobufTranslationMiddleware),
@@ -226,24 +230,25 @@ class SuperLink:
             tree = store.get_object_tree(name)
         except NoObjectInStoreError:
             return Arrival(question, None)
-        parts = {
-            part.object_id: self.state.get_object(self.run_id, part.object_id) for part in iterate_object_tree(tree)
-        }
-        if any(content is None for content in parts.values()):  # the node went away before it had sent all
-            return Arrival(question, None)
-        if any(content == b"" for content in parts.values()):
-            return None
-        contents = {part: bytes(content or b"") for part, content in parts.items()}
+        contents: dict[str, bytes] = {}
+        for part in iterate_object_tree(tree):
+            content = self.state.get_object(self.run_id, part.object_id)
+            if content is None:  # the node went away before it had sent all
+                return Arrival(question, None)
+            if content == b"":
+                return None
+            contents[part.object_id] = bytes(content)
+            if sum(map(len, contents.values())) > _MOST_BYTES:  # what more there is of it is not read
+                store.delete(name)
+                return Arrival(question, b"")
         store.delete(name)
         return Arrival(question, _envelope(name, contents))
 
 
 def _envelope(name: str, contents: dict[str, bytes]) -> bytes:
-    """What a node packed; nothing, which is refused as no envelope, where it is too large or anything else."""
-    if sum(map(len, contents.values())) > _MOST_BYTES:
-        return b""
+    """What a node packed; nothing, which is refused as no envelope, where it is anything else."""
     try:
         message: Any = inflate_object_from_contents(name, contents)
         return from_record(message.content)
-    except (JobRefusedError, ValueError, TypeError, KeyError, AttributeError):
+    except Exception:  # noqa: BLE001  (whatever a node's bytes make of Flower's code, the coordinator goes on)
         return b""

@@ -10,7 +10,7 @@ from sojourn.federated.flower.superlink import SuperLink
 from sojourn.federated.governance.audit import AuditLog
 from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
 from sojourn.federated.governance.governed import OFFER, QUESTION
-from sojourn.federated.messages import Message, Refusal, pack, unpack
+from sojourn.federated.messages import UNREADABLE, Message, Refusal, pack, unpack
 from sojourn.progress import console
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class FlowerTransport:
         self.link, self.job, self.keys, self.log = link, job, dict(sorted(keys.items())), log
         self._key = key
         self.bytes_sent = self.bytes_received = 0
+        self._heads: dict[str, str] = {}
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -74,8 +75,8 @@ class FlowerTransport:
                 continue
             try:
                 said = json.loads(found.content)
-                states[site] = str(said["state"]) if said["job"] == self.job else "other_job"
-            except (ValueError, KeyError, TypeError):
+                states[site] = Refusal.told(str(said["state"]), "").reason if said["job"] == self.job else "other_job"
+            except UNREADABLE:
                 states[site] = "malformed"
         return states
 
@@ -95,7 +96,9 @@ class FlowerTransport:
             states = self.offer(signed, timeout_s=min(30.0, patience_s))
             agreed = [site for site, state in states.items() if state == "approved"]
             if states != before:
-                console.print("sites: " + ", ".join(f"{site} {state}" for site, state in states.items()))
+                console.print("sites: " + ", ".join(f"{site} {state}" for site, state in states.items()), markup=False)
+                for site in [site for site, state in states.items() if state != before.get(site)]:
+                    self.log.append("stands", job=self.job, site=site, reason=states[site], head=self._head(site))
                 before = states
             if len(agreed) == len(states) or time.monotonic() > deadline:
                 break
@@ -114,6 +117,7 @@ class FlowerTransport:
         self, contents: Mapping[str, bytes], kind: str, timeout_s: float
     ) -> Iterator[tuple[str, Letter | Refusal]]:
         """Send, and ask again whoever went away with the question, until all answered or the time is over."""
+        self._heads.clear()  # of earlier answers: who does not answer now tells nothing
         deadline = time.monotonic() + timeout_s
         said = {"type": kind, "job": self.job}
         sealed = {site: seal(content, said | {"site": site}, self._key) for site, content in contents.items()}
@@ -158,9 +162,14 @@ class FlowerTransport:
                 raise JobRefusedError("other_question", f"{site} must answer what it was asked; it did not.")
         except JobRefusedError as error:
             return Refusal(error.reason, str(error))
+        self._heads[site] = letter.said.get("head", "")
         if "reason" in letter.said:
-            return Refusal(letter.said["reason"], letter.said.get("detail", ""))
+            return Refusal.told(letter.said["reason"], letter.said.get("detail", ""))
         return letter
+
+    def _head(self, site: str) -> str:
+        """The last line of a site's log, as it told with its last answer; empty once that was used."""
+        return self._heads.pop(site, "")
 
     def _read(self, site: str, request: Message, found: Letter | Refusal) -> Message | Refusal:
         told: dict[str, str | float] = {"job": self.job, "site": site, "kind": request.kind, "round": request.round}
@@ -171,7 +180,7 @@ class FlowerTransport:
                 found = Refusal(error.reason, str(error))
             else:
                 told |= {"answer": digest(found.content), "bytes": len(found.content)}
-                self.log.append("answered", **told, head=found.said.get("head", ""))
+                self.log.append("answered", **told, head=self._head(site))
                 return message
-        self.log.append("refused", **told, reason=found.reason)
+        self.log.append("refused", **told, reason=found.reason, head=self._head(site))
         return found

@@ -134,7 +134,7 @@ class AuditLog:
         place = {_hash(text): number for number, text in enumerate(content.splitlines(), 1)} | {_FIRST: 0}
         problems, last = [], 0
         for line in witness.lines():
-            if line.get("event") != "answered" or line.get("site") != site or not line.get("head"):
+            if line.get("site") != site or not line.get("head"):
                 continue
             at = place.get(line["head"])
             if at is None:

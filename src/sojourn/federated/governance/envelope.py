@@ -10,7 +10,7 @@ import numpy as np
 from sojourn.errors import JobRefusedError, UpdateRefusedError
 from sojourn.federated.governance.keys import is_signed, public_text, sign
 from sojourn.federated.governance.manifest import canonical
-from sojourn.federated.messages import Message, pack, unpack
+from sojourn.federated.messages import UNREADABLE, Message, pack, unpack
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -54,7 +54,7 @@ def unseal(envelope: bytes, *, allowed: Collection[str]) -> Letter:
         content = message.tensors["content"].tobytes()
         said = {str(name): str(text) for name, text in json.loads(message.texts["said"]).items()}
         key, signature = message.texts["key"], message.texts["signature"]
-    except (UpdateRefusedError, KeyError, ValueError, AttributeError) as error:
+    except (UpdateRefusedError, *UNREADABLE) as error:
         msg = f"message must be a signed envelope; got {len(envelope)} bytes that are not. Send it again."
         raise JobRefusedError("malformed", msg) from error
     if key not in allowed:

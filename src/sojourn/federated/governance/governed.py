@@ -91,9 +91,11 @@ class GovernedSite:
         if message.kind in _ROUNDS and self._active() != job:
             raise JobRefusedError("not_started", "the job must be started here before its rounds; it was not.")
         self._note("asked", job, message, question, letter.content)
+        if message.kind == "start":  # killed on the way, the site may hold either job: neither is answered
+            self._activate("")
         content = pack(self._opened().answer(message))
         if message.kind == "start":
-            write_json(self.folder / _ACTIVE, {"job": job})
+            self._activate(job)
         self._keep(known, message, content)
         self._note("answered", job, message, question, content)
         return content
@@ -106,6 +108,9 @@ class GovernedSite:
     def _active(self) -> str:
         path = self.folder / _ACTIVE
         return str(read_json(path)["job"]) if path.exists() else ""
+
+    def _activate(self, job: str) -> None:
+        write_json(self.folder / _ACTIVE, {"job": job})
 
     # -- answers that were given -------------------------------------------------------------------------------------
 

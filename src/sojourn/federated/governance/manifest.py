@@ -45,7 +45,7 @@ class Manifest(BaseModel):
     """Codes whose first event may be asked for."""
     epsilon: float | None
     """Cost of the training to any patient of a site; null: no noise."""
-    max_questions: Annotated[int, Field(ge=1)] = 3
+    max_questions: Annotated[int, Field(ge=1, le=3)] = 3
     """Different questions of one kind in one round that a site answers; repeated ones get the same answer again."""
     created: AwareDatetime
     expires: AwareDatetime

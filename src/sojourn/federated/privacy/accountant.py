@@ -1,5 +1,6 @@
 """What noisy steps cost: epsilon by privacy loss distributions, from a kept library."""
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
@@ -44,7 +45,11 @@ def epsilon_of(spent: Iterable[Spending], delta: float) -> float:
     >>> one < epsilon_of([Spending(200, 0.05, 1.0)], 1e-4) < 2 * one
     True
     """
-    return _epsilon(tuple(sorted(spent)), delta)
+    steps: Counter[tuple[float, float]] = Counter()
+    for one in spent:
+        steps[one.sampling, one.noise] += one.steps
+    # Equal steps are composed at once: a line for each round would make every round slower than the one before.
+    return _epsilon(tuple(Spending(number, *kind) for kind, number in sorted(steps.items())), delta)
 
 
 @cache

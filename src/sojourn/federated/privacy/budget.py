@@ -63,6 +63,8 @@ def planned_spending(config: FederatedConfig, num_patients: int) -> Spending:
 def set_budget(folder: Path, epsilon: float) -> None:
     """Set what all trainings together may cost a patient of this site: the owner's decision, kept beside the ledger.
 
+    Infinity takes the limit away: trainings without noise, which have no epsilon, are allowed by nothing else.
+
     Raises
     ------
     ConfigError
@@ -71,7 +73,10 @@ def set_budget(folder: Path, epsilon: float) -> None:
     if not epsilon >= 0:
         msg = f"epsilon must be 0, for no training at all, or more; got {epsilon:g}."
         raise ConfigError(msg)
-    write_json(folder / _NAME, {"epsilon": epsilon})
+    if math.isinf(epsilon):
+        (folder / _NAME).unlink(missing_ok=True)
+    else:
+        write_json(folder / _NAME, {"epsilon": epsilon})
 
 
 def read_budget(folder: Path | None) -> float | None:

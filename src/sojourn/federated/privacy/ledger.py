@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sojourn.errors import BudgetError, DataError
 from sojourn.federated.privacy.accountant import Spending, epsilon_of
+from sojourn.federated.privacy.budget import read_budget
 from sojourn.files import cut_torn
 
 _NAME = "privacy-ledger.jsonl"
@@ -76,14 +77,17 @@ class Ledger:
 
 
 def balance_of(folder: Path) -> Balance | None:
-    """What a site has spent, at the delta and budget of its last spending; None before the first."""
+    """What a site has spent at the delta of its last spending, of the owner's budget now (or, where the owner has set
+    none, of that of the last training); None before the first."""
     path = folder / _NAME
     if not path.exists() or not _read(path):
         return None
     last = json.loads(_whole_lines(path)[-1])
     if not {"budget", "delta"} <= last.keys():
         return None
-    return Ledger(folder, budget=float(last["budget"]), delta=float(last["delta"])).balance
+    now = read_budget(folder)
+    budget = float(last["budget"]) if now is None else now
+    return Ledger(folder, budget=budget, delta=float(last["delta"])).balance
 
 
 def _whole_lines(path: Path) -> list[str]:
