@@ -112,7 +112,7 @@ def test_what_the_coordinator_wrote_is_shown_as_it_was_signed(
 ) -> None:
     coordinator, site = homes
     config = FederatedConfig.model_validate(
-        {"strategy": {"name": "fedprox", "mu": 0.7}, "pretrain": {"train_splits": ["train", "held_out"]}}
+        {"rounds": 30, "strategy": {"name": "fedprox", "mu": 0.7}, "pretrain": {"train_splits": ["train", "held_out"]}}
     )
     manifest = propose("sepsis[/]", config, ["north"], purpose="Early warning [and resale of the weights]\x1b[2K[/x]")
     open_site(site).approvals.offer(sign_manifest(manifest, open_coordinator(coordinator).key))
@@ -120,7 +120,8 @@ def test_what_the_coordinator_wrote_is_shown_as_it_was_signed(
     assert done.code == 0, done.err
     assert "sepsis[/]" in done.out
     assert "Early warning [and resale of the weights]\N{REPLACEMENT CHARACTER}[2K[/x]" in done.out
-    assert "pretrain.train_splits" in done.out
+    assert "30 of up to 25 steps, fedprox" in done.out
+    assert "set: pretrain.train_splits" in done.out
     assert "held_out" in done.out
     assert "strategy.mu" in done.out
     assert "sepsis[/]" in done.err

@@ -394,8 +394,8 @@ def _show(job: "Consent") -> None:
     print_table([{"": name, " ": value} for name, value in rows.items()])
 
 
-def _settings_of(content: Mapping[str, object], before: str = "") -> dict[str, str]:
-    """Every setting that is not the usual one, by its name."""
+def _settings_of(content: Mapping[str, object], before: str = "set: ") -> dict[str, str]:
+    """Every setting that is not the usual one, by its name in the coordinator's file."""
     found: dict[str, str] = {}
     for name, value in content.items():
         found |= _settings_of(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: f"{value}"}
