@@ -212,7 +212,7 @@ def offer_tampered(deployment: Deployment) -> dict[str, str]:
     from sojourn.federated.flower.deployment import _read_manifest, _transport
 
     signed, manifest = _read_manifest(deployment.coordinator, deployment.run)
-    tampered = signed.replace(b'"max_questions":3', b'"max_questions":99')
+    tampered = signed.replace(b'"max_questions":3', b'"max_questions":2')
     if tampered == signed:
         raise ValueError("the manifest must hold what is changed here")
     with _transport(deployment.coordinator, manifest) as transport:
