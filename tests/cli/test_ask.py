@@ -1,16 +1,19 @@
 """Asking on the command line: what a measurement would show, and what is left after each step of a labelling."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
 import pytest
 
 from helpers.command import call
 from helpers.toy_process import SETTINGS, build_toy_store
 from sojourn.events.store import EventStore
 from sojourn.inference.values import QUANTILES, future_value
+from sojourn.tasks.files import Labels, read_predictions, write_predictions
 from sojourn.training.pretrain import pretrain
 
 Capture = pytest.CaptureFixture[str]
@@ -94,3 +97,19 @@ def test_label_prints_words_not_names_of_fields(asked: Asked, tmp_path: Path, ca
     first = json.loads(call(capsys, *command, "--json").out)["attrition"][0]
     cells = [cell.strip() for cell in called.out.splitlines()[3].strip("│ ").split("│")]
     assert cells == [first["step"], f"{first['num_rows']:,}", f"{first['num_subjects']:,}"]
+
+
+def test_brackets_in_a_name_are_neither_markup_nor_a_pattern(tmp_path: Path, capsys: Capture) -> None:
+    labels = Labels(
+        pl.DataFrame(
+            {"subject_id": [1, 2], "prediction_time": [datetime(2020, 1, 1)] * 2, "boolean_value": [0, 1]}
+        ).with_columns(pl.col("boolean_value").cast(pl.Boolean), pl.col("prediction_time").cast(pl.Datetime("us"))),
+        {"name": "death"},
+    )
+    files = [tmp_path / "one [a].parquet", tmp_path / "two [b].parquet"]
+    for path in files:
+        write_predictions(path, labels, np.array([0.2, 0.7]), method="query", site=["north", "north"])
+    called = call(capsys, "blend", *files, tmp_path / "both [c].parquet")
+    assert called.code == 0, called.err
+    assert f"wrote {tmp_path / 'both [c].parquet'}" in called.err
+    assert read_predictions(tmp_path / "both [c].parquet").method == "blend"

@@ -53,6 +53,17 @@ def test_a_median_of_few_subjects_is_not_told(tmp_path: Path) -> None:
         assert median == (None if num < FEWEST_SUBJECTS else 80.0)
 
 
+def test_a_median_needs_enough_subjects_with_a_value(tmp_path: Path) -> None:
+    """Five subjects have the code, and one of them a value: that is nobody else's."""
+    code = {"VITAL//hr": ("heart_rate", "bpm", 1.0, 0.0)}
+    recorded = {("one", "VITAL//hr"): [80.0, *[float("nan")] * (FEWEST_SUBJECTS - 1)]}
+    data = write_hospitals(tmp_path / "data", recorded, code)
+    build_store(tmp_path / "store", [data])
+    for place in (data, tmp_path / "store"):
+        found = row(coverage(place), "heart_rate", "one")
+        assert (found["num_subjects"], found["num_values"], found["median"]) == (FEWEST_SUBJECTS, 1, None)
+
+
 def test_a_store_tells_the_same_as_its_data_set(hospitals: Path, tmp_path: Path) -> None:
     infer_units(hospitals)
     build_store(tmp_path / "store", [hospitals])

@@ -201,3 +201,15 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     table.write_parquet(path)
     with pytest.raises(SchemaError, match="finite numbers; 60 of 60 rows"):
         evaluate([path], tmp_path / "out")
+
+
+def test_a_dollar_in_a_name_is_no_formula_and_a_site_is_not_called_overall(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", method="query")
+    table = pl.read_parquet(path)
+    for name, site in (("dollar", "A$\\frac$"), ("whole", "overall")):
+        labels = Labels(table.select("subject_id", "prediction_time", "boolean_value"), {"name": "cost > $5, $_"})
+        probability = table["predicted_boolean_probability"].to_numpy()
+        write_predictions(tmp_path / name, labels, probability, method="query", site=[site] * len(table))
+    assert len(evaluate([tmp_path / "dollar"], tmp_path / "out", by="site", num_bootstrap=5).figures) == 3
+    with pytest.raises(DataError, match="must not call a site 'overall'"):
+        evaluate([tmp_path / "whole"], tmp_path / "whole-out", by="site", num_bootstrap=5)

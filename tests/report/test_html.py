@@ -101,6 +101,19 @@ def test_headline_says_which_lightgbm_it_compares_with(synthetic_run: Path, tmp_
     assert ">LightGBM (local) AUROC<" in report(run, tmp_path / "other.html").read_text()
 
 
+def test_a_fine_tuned_run_is_not_called_zero_shot(synthetic_run: Path, tmp_path: Path) -> None:
+    assert "zero-shot" in make(synthetic_run, tmp_path)
+    run = tmp_path / "run"
+    shutil.copytree(synthetic_run, run)
+    step = {"kind": "finetune", "task": "lactate_gt_4_24h"}
+    settings = yaml.safe_load((run / "run.yaml").read_text())
+    (run / "run.yaml").write_text(yaml.safe_dump(settings | {"adapted": [{"kind": "adapt"}, step]}))
+    told = make(run, tmp_path)
+    assert "zero-shot" not in told.lower()
+    assert "<em>fine-tuned</em> on labels of: Lactate &gt; 4, 24" in told
+    assert "which the model never saw in pre-training" in told
+
+
 def test_headline_tells_of_a_level_set_by_how_often_the_hospital_looks(synthetic_run: Path, tmp_path: Path) -> None:
     assert "How often a hospital measures" not in report(synthetic_run, tmp_path / "one.html").read_text()
     run = tmp_path / "run"

@@ -127,6 +127,9 @@ def test_filling_repeats_within_the_stay_and_never_an_output() -> None:
     filled = fill_forward(placed.values, (LACTATE, URINE))
     assert column(filled, "lactate") == [2, 2, 2, None]
     assert column(filled, "urine") == [100, None, None, None]
+    # One aggregation for all columns changes neither what may be repeated nor what may not.
+    same = fill_forward(placed.values, (LACTATE._replace(aggregation="sum"), URINE._replace(aggregation="mean")))
+    assert same.equals(filled)
 
 
 @settings(max_examples=60, deadline=None)

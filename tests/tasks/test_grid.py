@@ -160,3 +160,9 @@ def test_no_stay_and_an_earlier_result_are_errors(write_meds: WriteMeds, tmp_pat
     (tmp_path / "g").mkdir()
     with pytest.raises(DataError, match="must not exist yet"):
         sj.hourly_grid(without, tmp_path / "g")
+
+
+def test_a_folder_may_have_brackets_in_its_name(write_meds: WriteMeds, tmp_path: Path) -> None:
+    sj.hourly_grid(write_meds(SHARDS[0]), tmp_path / "g [a]", concepts=["lactate"])
+    grid = pl.read_parquet(tmp_path / "g [a]" / "grid.parquet", glob=False)
+    assert column(grid.filter(subject_id=4), "lactate") == [4, None, 7.4]

@@ -183,6 +183,20 @@ def test_sites_are_chosen_or_left_out(store: Path, tmp_path: Path) -> None:
     assert one.num_labels + rest.num_labels == label("death-24h", store, tmp_path / "c.parquet").num_labels
 
 
+def test_who_has_no_site_is_not_at_one_that_is_left_out(dataset: Path, tmp_path: Path) -> None:
+    """A store names the site of such subjects after its data set, and so does labelling a data set."""
+    shard = dataset / "data" / "0.parquet"
+    pl.read_parquet(shard).with_columns(site=pl.lit(None, pl.String)).write_parquet(shard)
+    build_store(tmp_path / "store", [dataset], derive=derive_outcomes)
+    for choice in ({"exclude_sites": ["hospital_1"]}, {"sites": [dataset.name]}):
+        found = []
+        for place in (dataset, tmp_path / "store"):
+            label("death-24h", place, tmp_path / "l.parquet", **choice)
+            found.append(read_labels(tmp_path / "l.parquet").table)
+        assert found[0].equals(found[1])
+        assert found[0].height > 0
+
+
 @pytest.mark.parametrize("choice", [{"splits": ["test"]}, {"sites": ["nowhere"]}, {"exclude_sites": ["nowhere"]}])
 def test_a_split_or_site_that_is_not_there_is_refused(store: Path, tmp_path: Path, choice: dict[str, Any]) -> None:
     with pytest.raises(TaskError, match=r"has no (test|nowhere)"):

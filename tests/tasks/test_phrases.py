@@ -59,6 +59,7 @@ def test_every_option_is_read() -> None:
     assert (task.at.anchor, task.at.every_hours, task.at.first_hours, task.at.max_hours) == ("record_start", 6, 1.5, 72)
     assert parse_phrase("first(death, 24h, at 24h, clean no)").clean_hours is None
     assert parse_phrase("first(death, 24h, at 24h)").at.offsets_hours == (24,)
+    assert parse_phrase("first(death, 1000000h)").horizon_hours == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_every_option_is_read() -> None:
         ("first(map < 55, 12h, every 6h, at 3h)", "either 'at' or 'every'"),
         ("first(map < 55, 12h, of ward)", "'of' must be one of icu, hospital, record"),
         ("first(map < 55, 12h, every 6h, every 3h)", "once each"),
+        ("first(map < 55, 12h, from 200h)", "'until' must not come before 'from'; got from 200 h until 168 h"),
     ],
 )
 def test_a_wrong_phrase_says_what_would_be_right(text: str, reason: str) -> None:

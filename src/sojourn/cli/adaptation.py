@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sojourn.cli.options import AsJson, Seed, one_of, parse_hours
-from sojourn.cli.printing import print_record, say
+from sojourn.cli.printing import literal, print_record, say
 
 _Run = Annotated[Path, typer.Argument(help="Run made by `sojourn pretrain`; it is not changed.")]
 _NewRun = Annotated[Path, typer.Argument(help="Folder of the run to make.")]
@@ -131,4 +131,4 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _say_finished(report: Any, out: Path) -> None:
     if report.was_finished:
-        say(f"{out} was there already, made by the same call")
+        say(f"{literal(str(out))} was there already, made by the same call")

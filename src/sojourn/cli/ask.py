@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson, Seed, one_of, parse_hours
-from sojourn.cli.printing import flow_rows, interval, print_record, print_sites, print_table, say
+from sojourn.cli.printing import flow_rows, interval, literal, print_record, print_sites, print_table, say
 
 
 def tasks(as_json: AsJson = False) -> None:
@@ -96,7 +96,7 @@ def predict(
         seed=seed,
     )
     if report.estimator is not None and report.estimator != estimator:
-        say(f"no single event brings {report.task} about: its futures were counted")
+        say(f"no single event brings {literal(report.task)} about: its futures were counted")
     if report.unknown_codes:
         say(f"{report.unknown_codes:,} codes ({report.unknown_events:,} events) of the store are new to the run")
     print_record(report, as_json)
@@ -149,7 +149,7 @@ def baseline(
         from sojourn.tasks.baseline import baseline as fit
 
         fit(method, train_store, train_labels, test_store, test_labels, out, seed=seed)
-    say(f"wrote {out}")
+    say(f"wrote {literal(str(out))}")
 
 
 def blend(
@@ -170,7 +170,7 @@ def blend(
         raise typer.BadParameter("needs at least two prediction files and the file to write")
     *files, out = predictions
     pool(files, out, name=name)
-    say(f"wrote {out}")
+    say(f"wrote {literal(str(out))}")
 
 
 def likelihood(

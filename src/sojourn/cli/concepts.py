@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson
-from sojourn.cli.printing import print_record, print_table, say
+from sojourn.cli.printing import literal, print_record, print_table, say
 
 _CHECK = "check"
 _CODE_COLUMNS = ("source", "match", "code", "scale", "offset", "unit", "label", "specimen", "role", "method", "count")
@@ -63,7 +63,7 @@ def _show(name: str, source: str | None, *, as_json: bool) -> None:
     print_table([{key: code[key] for key in shown} for code in codes])
     for code in codes:
         if code["note"] is not None:
-            say(f"{code['source']} {code['code']}: {code['note']}".replace("[", r"\["))
+            say(literal(f"{code['source']} {code['code']}: {code['note']}"))
 
 
 def _check(file: Path | None, source: str | None, dictionary: Path | None, *, as_json: bool) -> None:

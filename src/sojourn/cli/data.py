@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson, Workers
-from sojourn.cli.printing import print_record, print_table, row, say
+from sojourn.cli.printing import literal, print_record, print_table, row, say
 
 
 def fetch(
@@ -21,7 +21,8 @@ def fetch(
     from sojourn.sources.fetch import fetch as run
 
     report = run(name, out)
-    say(f"{out} was there already, with the right checksums" if report.already_there else f"fetched to {out}")
+    place = literal(str(out))
+    say(f"{place} was there already, with the right checksums" if report.already_there else f"fetched to {place}")
 
 
 def ingest(
@@ -55,9 +56,9 @@ def ingest(
 
     report = run(source, raw, out, site=site, workers=workers, concepts=concepts, units=units)
     for warning in report.warnings:
-        say(f"[yellow]warning:[/] {warning}")
+        say(f"[yellow]warning:[/] {literal(warning)}")
     if report.already_there:
-        say(f"{out} was there already, made from the same source")
+        say(f"{literal(str(out))} was there already, made from the same source")
     print_record(
         report, as_json, table=[row(t, "table rows rows_to_events rows_quarantined events") for t in report.tables]
     )
@@ -80,7 +81,7 @@ def inspect(
     if picture is not None:
         from sojourn.report.coverage import coverage_picture
 
-        say(f"wrote {coverage_picture(path, picture)}")
+        say(f"wrote {literal(str(coverage_picture(path, picture)))}")
     if as_json:
         print(json.dumps(found.to_dict(), default=str))
         return
@@ -128,5 +129,5 @@ def build(
 
     report = run(store, datasets, workers=workers, cluster=cluster, use_concepts=concepts, outcomes=outcomes)
     if report.already_built:
-        say(f"{store} was there already, made from the same data sets")
+        say(f"{literal(str(store))} was there already, made from the same data sets")
     print_record(report, as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson
-from sojourn.cli.printing import print_record, say
+from sojourn.cli.printing import literal, print_record, say
 
 
 def pretrain(
@@ -31,5 +31,5 @@ def pretrain(
     if not is_first_process():  # one of several processes that trained together: the first prints
         return
     if summary.was_finished:
-        say(f"{run} was finished already")
+        say(f"{literal(str(run))} was finished already")
     print_record(summary, as_json)

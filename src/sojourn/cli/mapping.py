@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sojourn.cli.printing import say
+from sojourn.cli.printing import literal, say
 
 
 def mapping(
@@ -20,7 +20,7 @@ def mapping(
         from sojourn.pipeline import check_mapping
 
         for table, files in check_mapping(raw).items():
-            say(f"{table}: {', '.join(files)}")
+            say(literal(f"{table}: {', '.join(files)}"))
         return
     from sojourn.sources.csv_mapping.draft import draft_mapping
 

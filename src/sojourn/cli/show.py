@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson, one_of
-from sojourn.cli.printing import print_evaluation, print_numbers, print_record, say
+from sojourn.cli.printing import literal, print_evaluation, print_numbers, print_record, say
 
 
 def demo(
@@ -62,4 +62,4 @@ def report(
     """
     from sojourn.report.html import report as write
 
-    say(f"wrote {write(run, out)}")
+    say(f"wrote {literal(str(write(run, out)))}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sojourn.cli.options import AsJson, one_of, parse_hours
-from sojourn.cli.printing import print_record, say
+from sojourn.cli.printing import literal, print_record, say
 
 
 def grid(
@@ -57,7 +57,7 @@ def grid(
         counts=counts,
     )
     if report.absent and not as_json:
-        say(f"nothing in {dataset} stands for {', '.join(report.absent)}: these columns are null")
+        say(f"nothing in {literal(str(dataset))} stands for {', '.join(report.absent)}: these columns are null")
     rows = [
         {"column": name, "cells with a value": count, "share": f"{count / report.num_rows:.1%}"}
         for name, count in report.observed.items()

@@ -48,7 +48,7 @@ def coverage(path: Path) -> pl.DataFrame:
     -------
     DataFrame with `concept`, `site`, `unit` (of the concept, null for none), `num_events` (timed), `num_values` (of
     these), `num_subjects`, `rate` (events per subject and day, of the days since the subject's first event that have
-    any event at all), `median` (in `unit`, to 1.5 %; null for none or fewer than `FEWEST_SUBJECTS` subjects),
+    any event at all), `median` (in `unit`, to 1.5 %; null where fewer than `FEWEST_SUBJECTS` subjects have a value),
     `decision` (the most remarkable one on the unit of a code of that concept at that site, see
     `sojourn.events.units.DECISIONS`; null where nobody looked) and `num_refused` (values that are not among the
     concept's because their unit could not be told).
@@ -61,11 +61,13 @@ def coverage(path: Path) -> pl.DataFrame:
     is_store = (path / MANIFEST).exists()
     days = pl.DataFrame(schema={"site": pl.String, "days": pl.Int64})
     bins = pl.DataFrame(schema={**_KEYS, "bin": pl.Int32, "count": pl.Int64, "low": pl.Float64, "high": pl.Float64})
-    sizes = pl.DataFrame(schema={**_KEYS, "num_events": pl.Int64, "num_subjects": pl.Int64})
+    sizes = pl.DataFrame(schema={**_KEYS, "num_events": pl.Int64, "num_subjects": pl.Int64, "num_measured": pl.Int64})
     for more_days, events in _store_parts(path) if is_store else _meds_parts(path):
         days = pl.concat([days, more_days]).group_by("site").agg(pl.col("days").sum()).sort("site")
         counted = events.group_by("site", "concept").agg(
-            num_events=pl.len().cast(pl.Int64), num_subjects=pl.col("subject").n_unique().cast(pl.Int64)
+            num_events=pl.len().cast(pl.Int64),
+            num_subjects=pl.col("subject").n_unique().cast(pl.Int64),
+            num_measured=pl.col("subject").filter(pl.col("value").is_finite()).n_unique().cast(pl.Int64),
         )
         sizes = pl.concat([sizes, counted]).group_by(list(_KEYS)).agg(pl.exclude(*_KEYS).sum())
         bins = _merge(bins, events.filter(pl.col("value").is_finite()))
@@ -73,7 +75,7 @@ def coverage(path: Path) -> pl.DataFrame:
     decided = _decisions(_store_units(path) if is_store else _meds_units(path))
     units = concept_table().select(concept="name", unit="unit")
     told = table.join(decided, on=list(_KEYS), how="full", coalesce=True).join(units, on="concept", how="left")
-    is_told = pl.col("num_subjects") >= FEWEST_SUBJECTS
+    is_told = pl.col("num_measured") >= FEWEST_SUBJECTS
     return told.select(
         "concept",
         "site",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,6 +116,12 @@ def unseen_sites(run: RunFolder) -> list[str]:
     return sorted((held_out | (evaluated - trained if trained else set())) - trained)
 
 
+def taught_tasks(settings: Mapping[str, Any]) -> list[str]:
+    """Tasks that the run was fine-tuned on, by what run.yaml says of how it came about; none for one that was not."""
+    steps = [as_mapping(step) for step in as_list(settings.get("adapted"))]
+    return list(dict.fromkeys(str(step.get("task")) for step in steps if step.get("kind") == "finetune"))
+
+
 def read_run(run: Path) -> RunFolder:
     """Read a run folder.
 
@@ -134,11 +141,15 @@ def read_run(run: Path) -> RunFolder:
     folder = artifacts / "evaluation"
     files = {_evaluation_name(path, folder): path for path in sorted(folder.rglob("*.json"))}
     evaluations = [(name, _mapping_file(path, run, problems)) for name, path in files.items()]
+    settings = _settings(run / "run.yaml", problems)
+    entries = [entry for stem, content in evaluations for entry in _entries(stem, content)]
+    if taught_tasks(settings):  # a query of a fine-tuned run is no zero-shot answer
+        entries = [replace(e, method=re.sub(r"^query\b", "sojourn", e.method)) for e in entries]
     return RunFolder(
         name=run.resolve().name,
-        settings=_settings(run / "run.yaml", problems),
+        settings=settings,
         curve=tuple(_lines(run / "metrics.jsonl", problems)),
-        entries=_distinct([entry for stem, content in evaluations for entry in _entries(stem, content)]),
+        entries=_distinct(entries),
         evaluations=tuple(
             {"name": stem, **{k: v for k, v in content.items() if k != "entries"}} for stem, content in evaluations
         ),

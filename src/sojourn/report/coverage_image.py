@@ -52,5 +52,5 @@ def coverage_image(cells: Sequence[CoverageCell], groups: Sequence[tuple[str, Se
                 )
         if axes.get_legend_handles_labels()[1]:
             figure.legend(loc="outside lower left", ncols=4)
-        figure.colorbar(image, ax=axes, label="events per subject and day", shrink=0.6)
+        figure.colorbar(image, ax=axes, label="events per subject and day", shrink=0.6, format="%g")
         return save_figure(figure, out)

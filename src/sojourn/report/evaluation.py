@@ -201,6 +201,9 @@ def _read(path: Path, by: str | None) -> Predictions:
     if by == "site" and found.table.get_column("site", default=pl.Series([None])).null_count():
         msg = f"{path} must tell the site of every row to be evaluated by site. Predict again, or leave out `by`."
         raise DataError(msg)
+    if by == "site" and (found.table["site"] == OVERALL).any():
+        msg = f"{path} must not call a site {OVERALL!r}, which is the name of all of them together. Rename it."
+        raise DataError(msg)
     if not found.has_numbers:
         _check_with_meds_evaluation(path, found)
     return found

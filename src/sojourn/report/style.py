@@ -62,6 +62,7 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "text.color": INK,
+    "text.parse_math": False,  # a dollar in the name of a site or task is a dollar
     "xtick.color": INK,
     "xtick.labelsize": 8,
     "ytick.color": INK,

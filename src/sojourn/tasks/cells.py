@@ -126,5 +126,5 @@ def _wide(long: pl.DataFrame, cells: pl.DataFrame, names: list[str], what: str) 
 
 def fill_forward(values: pl.DataFrame, variables: Sequence[GridVariable]) -> pl.DataFrame:
     """Repeat the last observed value of a stay until the next one; what adds up, such as urine, stays as it is."""
-    names = [variable.name for variable in variables if variable.aggregation != "sum"]
+    names = [variable.name for variable in variables if not variable.is_output()]
     return values.with_columns(pl.col(names).forward_fill().over(_STAY_KEYS)) if names else values

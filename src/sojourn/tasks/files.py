@@ -250,7 +250,7 @@ def _read(path: Path, needed: list[str]) -> tuple[pl.DataFrame, dict[bytes, byte
     """Table and metadata of a parquet file with all of `needed` and no null in them."""
     try:
         metadata = pq.read_schema(path).metadata or {}
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)  # brackets in its name are no pattern
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
         msg = f"{path} must be a parquet file of labels or predictions; reading it gave {type(error).__name__}."
         raise SchemaError(msg) from error

@@ -71,7 +71,7 @@ def _merge(scratch: Path, source: str, target: Path, stays: pl.DataFrame, every_
     import pyarrow.parquet as pq
 
     paths = sorted(scratch.glob(f"{source}-*.parquet"))
-    cells = pl.scan_parquet(paths)
+    cells = pl.scan_parquet(paths, glob=False)
     observed = dict.fromkeys((name for name in cells.collect_schema() if name not in CELL_KEYS), 0)
     ids = stays["subject_id"].unique().sort()
     bounds = [*(ids[i * len(ids) // len(paths)] for i in range(len(paths))), None]

@@ -44,6 +44,10 @@ class GridVariable(NamedTuple):
         """The codes of the events that are read."""
         return [f"CONCEPT//{concept}" for concept in self.concepts]
 
+    def is_output(self) -> bool:
+        """Whether its concepts add up over time, such as urine, however the values of one cell become one."""
+        return any(concept_variables()[concept].aggregation == "sum" for concept in self.concepts)
+
 
 @cache
 def concept_variables() -> dict[str, GridVariable]:

@@ -146,6 +146,7 @@ def _task_of(text: str, dataset: Path) -> Task:
 def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:
     """Ids of the chosen subjects."""
     table = EventStore.open(dataset).subjects if is_store(dataset) else subjects_of(dataset)
+    table = table.with_columns(pl.col("site").fill_null(dataset.resolve().name))  # as a store of it names them
     sites = [*(subset.sites or ()), *(subset.exclude_sites or ())]
     for what, asked in (("split", subset.splits or ()), ("site", sites)):
         lacking = sorted(set(asked) - set(table[what]))

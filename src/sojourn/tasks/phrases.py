@@ -95,7 +95,7 @@ def parse_phrase(text: str, stored: Mapping[str, Outcome] | None = None) -> Task
     schedule, clean = _options(rest[1:], horizon)
     slug = "-or-".join(condition.name for condition in conditions).replace("_", "-")
     return Task(
-        name=f"{slug}-{horizon:g}h",
+        name=f"{slug}-{horizon:g}h".replace("+", ""),  # 1e+06 of a very long horizon
         description=f"{' or '.join(condition.description for condition in conditions)}, within {horizon:g} h",
         outcomes=tuple(condition.name for condition in conditions),
         own=tuple(one for one in conditions if isinstance(one, ValueOutcome) and one.name not in outcomes()),
@@ -218,6 +218,9 @@ def _schedule(said: dict[str, str], counted: str) -> Schedule:
     if "at" in said:
         return Schedule(anchor=anchor, offsets_hours=(_hours(said["at"], "'at'"),))  # type: ignore[arg-type]
     every, first, last = (_hours(said.get(name, usual), f"'{name}'") for name, usual in _USUAL.items())
+    if last < first:
+        msg = f"'until' must not come before 'from'; got from {first:g} h until {last:g} h, when nobody is asked."
+        raise TaskError(msg)
     return Schedule(anchor=anchor, every_hours=every, first_hours=first, max_hours=last)  # type: ignore[arg-type]
 
 

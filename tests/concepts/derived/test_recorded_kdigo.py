@@ -141,6 +141,23 @@ def test_charting_the_same_urine_hourly_moves_recorded_labels_and_no_onset_of_ou
     assert moved["aki_kdigo_recorded"] > 0.1, moved
 
 
+def test_a_sum_at_the_threshold_does_not_depend_on_who_else_is_there() -> None:
+    """Half a mL/kg in six hours is no injury, whatever rounding the sums of others would bring."""
+
+    def stay(subject: int, weight: float, volume: float) -> list[Row]:
+        edges = [(subject, 0, "ICU_ADMISSION//MICU"), (subject, 0, WEIGHT, weight), (subject, 60, "ICU_DISCHARGE//A")]
+        return [*edges, *((subject, 2 * k + 0.5, URINE, volume) for k in range(1, 12))]
+
+    others = [stay(subject, 70, 51 + 37 * subject) for subject in range(4)]
+    at_threshold = [stay(10 + k, weight, weight / 2) for k, weight in enumerate((40, 60, 80, 90, 100, 120))]
+    for rows in at_threshold:
+        alone = onsets(rows, "aki_kdigo_recorded")
+        for before in range(1, 5):
+            together = [row for part in [*others[:before], rows] for row in part]
+            found = derive_onsets(table(together), ["aki_kdigo_recorded"])["aki_kdigo_recorded"]
+            assert found.filter(subject_id=rows[0][0]).height == len(alone)
+
+
 ZERO = datetime(2020, 1, 1)
 
 

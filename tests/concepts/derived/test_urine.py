@@ -76,3 +76,11 @@ def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="max_gap_hours"):
         UrineSettings(max_gap_hours=0)
     assert urine_rate(table(STAY)).filter(pl.col("time").is_null()).is_empty()
+
+
+def test_irrigant_of_one_subject_is_not_taken_off_the_urine_of_the_next() -> None:
+    first: list[Row] = [*STAY, (1, 4, URINE, 320), (1, 5, "CONCEPT//urine_irrigant_in", 200)]
+    second: list[Row] = [(2, 0, "ICU_ADMISSION//MICU"), (2, 0, WEIGHT, 80), (2, 4, URINE, 320)]
+    own: list[Row] = [(3, 0, "ICU_ADMISSION//MICU"), (3, 0, WEIGHT, 80), (3, 1, "CONCEPT//urine_irrigant_in", 80)]
+    own += [(3, 2, "CONCEPT//urine_irrigant_out", 240)]
+    assert rates([*first, *second, *own]) == [(4, 1.0), (4, 1.0), (2, 1.0)]

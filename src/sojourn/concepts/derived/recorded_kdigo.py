@@ -100,12 +100,15 @@ def _by_urine(record: Record, stays: Stays, urine: Points) -> Floats:
     hour = urine.place - stay * _APART
     gap = np.append(1, np.diff(urine.place) + 1)[: len(hour)]
     gap[(gap > _MAX_GAP) | np.append(True, stay[1:] != stay[:-1])[: len(hour)]] = 1
-    total = np.append(0.0, np.cumsum(urine.value / gap))
+    # Summed stay by stay: on the way through all of them rounding would depend on who else is there.
+    rates = pl.DataFrame({"stay": stay, "rate": urine.value / gap})
+    total = rates.select(pl.col("rate").cum_sum().over("stay")).to_series().to_numpy()
+    before = rates.select(pl.col("rate").cum_sum().shift(1, fill_value=0.0).over("stay")).to_series().to_numpy()
     weight = _weights(record, stays)[stay]
 
     def summed(length: int) -> Floats:
         begin = np.searchsorted(urine.place, urine.place - length, side="right")
-        rate: Floats = (total[1:] - total[begin]) / weight
+        rate: Floats = (total - before[begin]) / weight
         return rate
 
     stage = np.zeros(len(hour))

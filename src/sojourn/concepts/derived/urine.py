@@ -113,8 +113,14 @@ def _volumes(record: Record) -> tuple[Ints, Floats]:
     is_plausible = (charted.value >= lower) & (charted.value <= upper)
     volume = np.bincount(index, np.where(is_plausible, charted.value, np.nan), minlength=len(end))
     put_in = record.values("urine_irrigant_in")
-    total_in = np.append(0.0, np.cumsum(put_in.value))[np.searchsorted(put_in.place, end, side="right")]
-    return end, np.maximum(volume - np.diff(total_in, prepend=0.0), 0.0)
+    total_in = np.append(0.0, np.cumsum(put_in.value))
+    until_now = total_in[np.searchsorted(put_in.place, end, side="right")]
+    # Of a subject's first charting, what others were given before its record is no irrigant of its own.
+    subject = record.axis.subjects(end)
+    until_before = total_in[np.searchsorted(put_in.place, record.axis.place[subject])]
+    has_before = np.flatnonzero(subject[1:] == subject[:-1])
+    until_before[has_before + 1] = until_now[has_before]
+    return end, np.maximum(volume - (until_now - until_before), 0.0)
 
 
 def roots() -> tuple[str, ...]:

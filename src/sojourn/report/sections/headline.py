@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from sojourn.report.artifacts import Entry, Estimate, RunFolder, unseen_sites
+from sojourn.report.artifacts import Entry, Estimate, RunFolder, taught_tasks, unseen_sites
 from sojourn.report.blocks import Block, Section, Table, Tile, Tiles, paragraph
 from sojourn.report.figures.forest import auroc
 from sojourn.report.formatting import count, interval, interval_cell, percent, plain_outcome
@@ -28,7 +28,7 @@ def headline_section(run: RunFolder) -> Section:
     blocks: list[Block] = [
         _sentence(run, tasks, unseen, group),
         Tiles(_tiles(run.entries, tasks, group)),
-        _table(run.entries, tasks, group),
+        _table(run.entries, tasks, group, is_taught=bool(taught_tasks(run.settings))),
         *_chance(run.entries, tasks, group),
         *_levels(run.entries, tasks, group),
     ]
@@ -42,30 +42,38 @@ def _sentence(run: RunFolder, tasks: Sequence[str], unseen: Sequence[str], group
     num = _WORDS[len(tasks)] if len(tasks) < len(_WORDS) else str(len(tasks))
     asked = f"{num} question was" if len(tasks) == 1 else f"{num} questions were"
     subjects = f"up to {count(most)} subjects" if math.isfinite(most) else "the subjects"
-    where = _where(sites_of(run.entries), unseen, group)
+    taught = taught_tasks(run.settings)
+    where = _where(sites_of(run.entries), unseen, group, training="pre-training" if taught else "training")
+    how = Markup(
+        "The answers come from the pre-trained model as it is, with no further training for any question "
+        "(<em>zero-shot</em>)."
+    )
+    if taught:
+        names = "; ".join(plain_outcome(task) for task in taught)
+        how = Markup("The answers come from the model after it was <em>fine-tuned</em> on labels of: {}.").format(names)
     return paragraph(
-        "{} asked about {} {}: {}. The answers come from the pre-trained model as it is, with no further training "
-        "for any question (<em>zero-shot</em>).",
+        "{} asked about {} {}: {}. {}",
         asked,
         subjects,
         where,
         "; ".join(plain_outcome(task) for task in tasks),
+        how,
     )
 
 
-def _where(sites: Sequence[str], unseen: Sequence[str], group: str) -> Markup:
-    """Say which hospitals the headline is about, and which of them the model never saw."""
+def _where(sites: Sequence[str], unseen: Sequence[str], group: str, *, training: str) -> Markup:
+    """Say which hospitals the headline is about, and which of them the model never saw in `training`."""
     new = [site for site in sites if site in unseen]
     names = ", ".join(new[:8]) + (f" and {len(new) - 8} more" if len(new) > 8 else "")
     if group != OVERALL or (len(new) == 1 and len(sites) == 1):
-        return Markup("of hospital <strong>{}</strong>, which the model never saw in training").format(new[0])
+        return Markup("of hospital <strong>{}</strong>, which the model never saw in {}").format(new[0], training)
     if new and len(new) == len(sites):
-        return Markup("of <strong>{} hospitals</strong> that the model never saw in training ({})").format(
-            len(new), names
+        return Markup("of <strong>{} hospitals</strong> that the model never saw in {} ({})").format(
+            len(new), training, names
         )
     if new:
-        return Markup("of {} hospitals, of which the model never saw <strong>{}</strong> in training ({})").format(
-            len(sites), len(new), names
+        return Markup("of {} hospitals, of which the model never saw <strong>{}</strong> in {} ({})").format(
+            len(sites), len(new), training, names
         )
     if sites:
         return Markup("of {} hospitals, none of them known to be new to the model").format(len(sites))
@@ -92,7 +100,7 @@ def _tiles(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> tuple[
     return tuple(tiles)
 
 
-def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> Table:
+def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str, *, is_taught: bool) -> Table:
     """One row for each outcome: how many, how often, ours, LightGBM, the ceiling where known, expected:observed."""
     has_ceiling = any(main_entry(entries, task, group, "ceiling") for task in tasks)
     ceiling = ("Ceiling AUROC",) if has_ceiling else ()
@@ -102,9 +110,9 @@ def _table(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> Table:
     together = "at all evaluated hospitals together" if sites_of(entries) else "over all predictions"
     where = together if group == OVERALL else f"at hospital {group}"
     caption = (
-        f"Zero-shot risks {where}, with 95 % intervals. “Misses” marks an AUROC below LightGBM's or an "
-        f"expected:observed outside {EXPECTED_OBSERVED_RANGE[0]}–{EXPECTED_OBSERVED_RANGE[1]}, by point estimate. "
-        "Predicting the prevalence for everyone has an AUROC of 0.5."
+        f"{'Risks' if is_taught else 'Zero-shot risks'} {where}, with 95 % intervals. “Misses” marks an AUROC below "
+        f"LightGBM's or an expected:observed outside {EXPECTED_OBSERVED_RANGE[0]}–{EXPECTED_OBSERVED_RANGE[1]}, by "
+        "point estimate. Predicting the prevalence for everyone has an AUROC of 0.5."
     )
     return Table(caption, header, rows, alert_column=len(header) - 1)
 
