@@ -140,6 +140,13 @@ def test_every_form_gives_the_same_events(psv_folder: Path, tmp_path: Path, read
     assert_frame_equal(left, right)
 
 
+def test_other_words_with_set_name_no_hospital(tmp_path: Path) -> None:
+    for name in ("dataset_all/training_setB/p100001.psv", "dataset_all/p000001.psv"):
+        write(tmp_path / "raw", name, line_2019(HR=70, ICULOS=1))
+    report = ingest("challenge-2019", tmp_path / "raw", tmp_path / "out")
+    assert report.sites == {"challenge-2019-A": 1, "challenge-2019-B": 1}
+
+
 def test_a_site_can_be_given(psv_folder: Path, tmp_path: Path) -> None:
     assert ingest("challenge-2019", psv_folder, tmp_path / "out", site="mine").sites == {"mine": 40}
 

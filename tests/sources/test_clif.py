@@ -136,6 +136,14 @@ def test_a_birth_is_guessed_from_the_age(raw: Path) -> None:
     assert birth == datetime(2097, 7, 11, 8)  # 52 years and 183 days before the admission
 
 
+def test_a_patient_told_twice_has_each_event_of_a_stay_once(raw: Path) -> None:
+    before = {name: batch.events.height for name, batch in _read(raw)[0].items() if name != "patient"}
+    with (raw / "clif_patient.csv").open("a") as file:
+        file.write("1,BLACK,Black,,,F,Female,,2150-01-21 01:50:00+00:00,,\n")
+    after = {name: batch.events.height for name, batch in _read(raw)[0].items() if name != "patient"}
+    assert after == before
+
+
 def test_hospitals_are_sites(raw: Path) -> None:
     batches, _ = _read(raw)
     assert set(batches["hospitalization"].events["site"]) == {"clif-north", "clif-south"}

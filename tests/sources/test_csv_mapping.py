@@ -182,6 +182,8 @@ def test_wide_tables_give_an_event_for_each_value(tmp_path: Path) -> None:
         ("{column: at, format: ['%d.%m.%Y', '%d.%m.%Y %H:%M']}", "02.03.2020 04:05", datetime(2020, 3, 2, 4, 5)),
         ("at", "2020-07-01T10:00:00Z", datetime(2020, 7, 1, 12)),
         ("at", "2020-07-01 10:00:00+05:00", datetime(2020, 7, 1, 7)),
+        ("at", "2020-01-01 10:00:00+00", datetime(2020, 1, 1, 11)),
+        ('{column: at, format: "%d.%m.%Y %-H:%M"}', "01.02.2020 7:30", datetime(2020, 2, 1, 7, 30)),
         ("{column: at, zone: UTC}", "2020-01-01 10:00", datetime(2020, 1, 1, 11)),
         ("{column: at, unit: days, since: {at: 1899-12-30}}", "43891.5", datetime(2020, 3, 1, 12)),
         ("{column: at, unit: seconds, since: {column: base}}", "-90", datetime(2019, 12, 31, 23, 58, 30)),
@@ -417,6 +419,17 @@ def test_a_draft_looks_at_separators_encodings_and_times(tmp_path: Path) -> None
     batches, _ = read_source(SOURCE, tmp_path)
     assert told(batches["b"]) == [(0, "LAB//König", 1.5)]
     assert ("MEDS_DEATH", datetime(2020, 3, 15, 10)) in codes_and_times(batches["a"], 1)
+
+
+def test_a_draft_keeps_the_decimal_sign_of_each_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("patient_id;item;value;drawn\n1;Hb;12,5;2020-01-01 10:00\n")
+    (tmp_path / "b.csv").write_text("patient_id;item;value;drawn\n1;pH;7.125;2020-01-01 10:00\n")
+    (tmp_path / "c.csv").write_text("patient_id;item;value;drawn\n1;HR;80;2020-01-01 10:00\n")
+    text = draft_mapping(tmp_path)
+    assert text.count("decimal:") == 2
+    (tmp_path / "mapping.yaml").write_text(text)
+    batches, _ = read_source(SOURCE, tmp_path)
+    assert [told(batches[name])[0][2] for name in "abc"] == [12.5, 7.125, 80.0]
 
 
 def test_there_is_nothing_to_draft_from_without_tables(tmp_path: Path) -> None:

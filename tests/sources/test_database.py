@@ -84,6 +84,22 @@ def test_rows_come_in_the_order_of_the_key_in_pieces(sqlite_file: Path, monkeypa
     assert tables.columns("nothing") == []
 
 
+def test_a_piece_without_a_value_fits_the_others(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(sqlite_file) as client:
+        client.execute("CREATE TABLE note (note_id INTEGER PRIMARY KEY, text TEXT, score REAL)")
+        client.executemany("INSERT INTO note VALUES (?, ?, ?)", [(1, None, None), (2, "told", 0.5)])
+    client.close()
+    monkeypatch.setattr("sojourn.sources.database._ROWS", 1)
+    tables = DatabaseTables(f"sqlite:///{sqlite_file}", lambda warning: None)
+    expected = [(0, 1, None, None), (1, 2, "told", 0.5)]
+    columns = ("note_id", "text", "score")
+    assert next(tables.batches("note", columns)).rows() == expected
+    monkeypatch.setattr("sojourn.sources.database.regroup", lambda frames, batch_rows: frames)
+    whole = tables.read("note", columns)
+    assert whole is not None
+    assert whole.rows() == expected
+
+
 def test_absent_tables_and_columns_are_said(sqlite_file: Path) -> None:
     warnings: list[str] = []
     tables = DatabaseTables(f"sqlite:///{sqlite_file}", warnings.append)

@@ -227,6 +227,14 @@ def test_ventilation_starts_and_ends_once(raw: Path):
     ]
 
 
+def test_a_row_that_only_repeats_ventilation_is_set_aside(raw: Path):
+    columns = "patientunitstayid,respcarestatusoffset,airwaytype,ventstartoffset"
+    (raw / "respiratoryCare.csv").write_text(f"{columns}\n1,10,Oral ETT,5\n1,,Oral ETT,5\n")
+    batch = _read(raw)[0]["respiratoryCare"]
+    assert batch.events["row"].to_list() == [0, 0]
+    assert batch.quarantined.select("row", "reason").rows() == [(1, "repeats_another_row")]
+
+
 def test_worst_values_of_the_first_day_are_known_when_it_is_over(raw: Path):
     batch = _read(raw)[0]["apacheApsVar"]
     assert batch.events.select("code", "time").rows() == [("APACHE//eyes", datetime(2015, 1, 2, 13, 14))]

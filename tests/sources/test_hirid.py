@@ -4,8 +4,10 @@
 The tables are written by hand in the published layout; no patient stands behind them.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from helpers.raw_sources import codes_and_times, concepts_of, read_source, told
 from sojourn.errors import MissingTableError
 from sojourn.pipeline import build, ingest
+from sojourn.sources.frames import frames_of
 from sojourn.sources.hirid import SOURCE
 from sojourn.tasks.label import label
 
@@ -128,6 +131,22 @@ def test_observations_are_counted_over_all_parts(raw: Path) -> None:
         10: "unknown_patient",
         13: "no_time",
     }
+
+
+def test_a_counter_goes_on_in_the_next_batch(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header, pulse, weight, later, earlier, *others = PART_0.splitlines(keepends=True)
+    part = raw / "raw_stage" / "observation_tables" / "csv" / "part-0.csv"
+    part.write_text("".join((header, pulse, weight, earlier, later, *others)))  # counters in the order of time
+    whole = told(read_source(SOURCE, raw)[0]["observation_tables"])
+
+    def row_by_row(*args: Any) -> Iterator[pl.DataFrame]:
+        return (row for frame in frames_of(*args) for row in frame.iter_slices(1))
+
+    monkeypatch.setattr("sojourn.sources.tables.frames_of", row_by_row)
+    monkeypatch.setattr("sojourn.sources.hirid._WHOLE_PART", 1)
+    pieces = told(read_source(SOURCE, raw)[0]["observation_tables"])
+    assert [value for _, code, value in pieces if code == "OBSERVATION//30005110"] == [100.0, 150.0, 30.0]
+    assert pieces == whole
 
 
 def test_a_step_of_an_infusion_begins_with_its_rate(raw: Path) -> None:

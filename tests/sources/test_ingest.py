@@ -17,7 +17,9 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from sojourn.errors import ConfigError, DataError, SchemaError
+from sojourn.events.build import build_store
 from sojourn.events.splits import assign_splits
+from sojourn.events.store import EventStore
 from sojourn.files import read_json, sha256
 from sojourn.sources import ingest as engine
 from sojourn.sources import shards
@@ -284,6 +286,47 @@ def test_scratch_files_of_other_tables_are_not_used(
     ingest("challenge-2019", psv_folder, tmp_path / "out")
     ingest("challenge-2019", psv_folder, tmp_path / "fresh")
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "fresh")
+
+
+def test_tables_that_a_mapping_names_are_raw_data_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_events: ReadEvents
+) -> None:
+    mapping, table = tmp_path / "hospital.yaml", tmp_path / "tables" / "t.csv"
+    table.parent.mkdir()
+    event = "{code: HR, time: at, value: hr}"
+    mapping.write_text(f"subject: who\nfolder: tables\ntables: {{t: {{file: t.csv, events: [{event}]}}}}\n")
+
+    def write(value: str) -> None:
+        table.write_text(f"who,at,hr\n1,2020-01-01 10:00,{value}\n")
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    write("80")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "write_metadata", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest("csv", mapping, tmp_path / "out")
+    write("90")
+    os.utime(table, (1, 1))
+    ingest("csv", mapping, tmp_path / "out")
+    assert read_events(tmp_path / "out")["numeric_value"].to_list() == [90.0]
+    assert ingest("csv", mapping, tmp_path / "out").already_there
+    write("100")
+    with pytest.raises(DataError, match="holds something else"):
+        ingest("csv", mapping, tmp_path / "out")
+    table.unlink()
+    assert ingest("csv", mapping, tmp_path / "out").already_there
+
+
+@pytest.mark.parametrize("name", ["out[1]", "o*t"])
+def test_the_name_of_a_folder_is_no_pattern(psv_folder: Path, tmp_path: Path, name: str) -> None:
+    report = ingest("challenge-2019", psv_folder, tmp_path / name)
+    build_store(tmp_path / f"{name} store", [tmp_path / name])
+    shutil.copytree(tmp_path / name, tmp_path / "out 2 t")  # what the second pattern would find, too
+    build_store(tmp_path / f"{name} again", [tmp_path / name])
+    for store in (f"{name} store", f"{name} again"):
+        assert len(EventStore.open(tmp_path / store)) == report.num_subjects
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:

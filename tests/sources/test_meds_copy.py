@@ -81,6 +81,15 @@ def test_flat_files_are_read_too(tmp_path: Path) -> None:
     assert pl.read_parquet(tmp_path / "out" / "data" / "0.parquet")["numeric_value"].to_list() == [2.0]
 
 
+def test_times_with_a_zone_are_read_in_utc(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    time = pl.Series([NOON, None]).dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
+    table = pl.DataFrame({"subject_id": [1, 1], "time": time, "code": ["A", "B"]})
+    table.write_parquet(tmp_path / "raw" / "events.parquet")
+    assert ingest("meds", tmp_path / "raw", tmp_path / "out").num_events == 2
+    assert pl.read_parquet(tmp_path / "out" / "data" / "0.parquet")["time"].to_list() == [None, NOON]
+
+
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(SchemaError, match="raw must be a MEDS data set"):

@@ -169,6 +169,36 @@ def test_where_all_times_are_midnight_they_are_days(raw: Path) -> None:
     assert set(_read(raw)[0]["measurement"].events["time"]) == {datetime(2150, 1, 10, 23, 59, 59)}
 
 
+@pytest.mark.parametrize("offset", ["+00:00", "-05", " UTC", "typed"])
+def test_an_offset_from_utc_leaves_the_hour_that_stands_there(raw: Path, offset: str) -> None:
+    before = _rows(_read(raw)[0]["measurement"], "time", "code")
+    path = raw / "measurement.csv"
+    if offset == "typed":
+        time = pl.col("measurement_datetime").str.to_datetime("%Y-%m-%d %H:%M:%S", time_zone="UTC")
+        pl.read_csv(path, infer_schema=False).with_columns(time).write_parquet(raw / "measurement.parquet")
+    else:
+        path.write_text(path.read_text().replace(":00:00,", f":00:00{offset},"))
+    assert _rows(_read(raw)[0]["measurement"], "time", "code") == before
+
+
+@pytest.mark.parametrize(
+    ("written", "born"),
+    [
+        ("2,0,2100,0,0", datetime(2100, 7, 1)),
+        ("2,0,2100,2,30", datetime(2100, 2, 15)),
+        ("2,0,2100,2,0", datetime(2100, 2, 15)),
+        ("2,0,2100,12,31", datetime(2100, 12, 31)),
+        ("2,0,2100,,4", datetime(2100, 7, 1)),
+        ("2,0,999999,3,4", None),
+    ],
+)
+def test_of_a_birth_that_is_no_date_what_can_be_known_is(raw: Path, written: str, born: datetime | None) -> None:
+    path = raw / "person.csv"
+    path.write_text(path.read_text().replace("2,0,2100,3,4", written))
+    births = dict(_read(raw)[0]["person"].events.filter(code="MEDS_BIRTH").select("subject_id", "time").rows())
+    assert births == {1: datetime(2097, 7, 1)} | ({} if born is None else {2: born})
+
+
 def test_diagnoses_for_billing_stand_at_the_end_of_the_visit(raw: Path) -> None:
     batch = _read(raw)[0]["condition_occurrence"]
     assert _rows(batch, "code", "time") == [

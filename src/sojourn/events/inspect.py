@@ -262,7 +262,7 @@ def _families_of_run(run: Path) -> dict[str, dict[str, int]]:
     if not path.exists():
         return {}
     try:
-        codes = pl.read_parquet(path, columns=["code", "count"])
+        codes = pl.read_parquet(path, glob=False, columns=["code", "count"])
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{path} must be a readable vocabulary; reading it gave {type(error).__name__}. Train again."
         raise DataError(msg) from error

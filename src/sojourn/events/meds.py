@@ -55,7 +55,7 @@ def read_codes(dataset: Path) -> pl.DataFrame:
     path = dataset / "metadata" / "codes.parquet"
     if not path.exists():
         return pl.DataFrame(schema=CODES_SCHEMA)
-    table = pl.read_parquet(path)
+    table = pl.read_parquet(path, glob=False)
     if "code" not in table.columns:
         msg = f"{path} must have a column `code`; got {table.columns}."
         raise SchemaError(msg)
@@ -86,7 +86,7 @@ def read_splits(dataset: Path) -> pl.DataFrame | None:
     path = dataset / "metadata" / "subject_splits.parquet"
     if not path.exists():
         return None
-    table = pl.read_parquet(path)
+    table = pl.read_parquet(path, glob=False)
     if not {"subject_id", "split"} <= set(table.columns):
         msg = f"{path} must have the columns subject_id and split; got {table.columns}."
         raise SchemaError(msg)
@@ -140,7 +140,7 @@ def iterate_shards(dataset: Path) -> Iterator[tuple[Path, pl.LazyFrame]]:
         If a shard is no parquet file.
     """
     for path in shard_paths(dataset):
-        scan = pl.scan_parquet(path)
+        scan = pl.scan_parquet(path, glob=False)
         try:
             scan.collect_schema()
         except pl.exceptions.PolarsError as error:

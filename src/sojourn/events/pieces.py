@@ -41,7 +41,7 @@ def read_piece(piece: Piece) -> pl.DataFrame:
     """
     try:
         parts = [
-            pl.scan_parquet(span.path)
+            pl.scan_parquet(span.path, glob=False)
             .slice(span.offset, span.num_rows)
             .select(read_columns(span.path, piece.folder))
             .collect()
@@ -56,7 +56,7 @@ def read_piece(piece: Piece) -> pl.DataFrame:
 
 def read_columns(path: Path, dataset: Path) -> list[pl.Expr]:
     """The columns of `PIECE_SCHEMA` but `row`, for a shard of a data set that may lack the optional ones."""
-    have = pl.scan_parquet(path).collect_schema().names()
+    have = pl.scan_parquet(path, glob=False).collect_schema().names()
     missing = [name for name in ("subject_id", "time", "code") if name not in have]
     if missing:
         msg = f"{path} must have the columns subject_id, time, code; {missing} are missing."
@@ -166,7 +166,7 @@ def _place(quarantine: pl.DataFrame, piece: Piece) -> pl.DataFrame:
 def read_table(part: Path, index: int, name: str) -> pl.DataFrame:
     """A table that `encode_piece` left."""
     assert name in _TABLES, name
-    return pl.read_parquet(part / WORK / shard_name(index) / f"{name}.parquet")
+    return pl.read_parquet(part / WORK / shard_name(index) / f"{name}.parquet", glob=False)
 
 
 def read_sketch(part: Path, index: int) -> ValueSketch:

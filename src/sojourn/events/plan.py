@@ -91,7 +91,7 @@ def read_subjects(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int
         If the shard cannot be read or the rows of a subject are not together.
     """
     try:
-        column = pl.scan_parquet(path).select(pl.col("subject_id").cast(pl.Int64)).collect().to_series()
+        column = pl.scan_parquet(path, glob=False).select(pl.col("subject_id").cast(pl.Int64)).collect().to_series()
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{path} must be a parquet file with a column subject_id; reading it gave {type(error).__name__}."
         raise SchemaError(msg) from error

@@ -73,7 +73,7 @@ class EventStore:
             msg = f"{path} must be a store of format {FORMAT}; got {version}. Build it again."
             raise StoreError(msg)
         try:
-            tables = [pl.read_parquet(path / f"{name}.parquet") for name in ("vocabulary", "subjects")]
+            tables = [pl.read_parquet(path / f"{name}.parquet", glob=False) for name in ("vocabulary", "subjects")]
         except (pl.exceptions.PolarsError, OSError) as error:
             msg = f"{path} must hold readable vocabulary.parquet and subjects.parquet; got {type(error).__name__}."
             raise StoreError(msg) from error

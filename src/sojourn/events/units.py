@@ -70,7 +70,7 @@ def read_rules(dataset: Path) -> UnitRules:
     marks = pl.DataFrame(schema={**{name: UNITS_SCHEMA[name] for name in _WHERE}, "marked": pl.String})
     if not path.exists():
         return UnitRules(codes, marks)
-    table = pl.read_parquet(path)
+    table = pl.read_parquet(path, glob=False)
     missing = [name for name in (*_WHERE, "scale", "offset") if name not in table.columns]
     if missing:
         msg = f"{path} must have the columns {', '.join(UNITS_SCHEMA)}; {missing} are missing. Run `sojourn units`."
@@ -192,7 +192,7 @@ def read_units(dataset: Path) -> pl.DataFrame | None:
     path = dataset / UNITS
     if not path.exists():
         return None
-    return pl.read_parquet(path).select(pl.col(name).cast(kind) for name, kind in UNITS_SCHEMA.items())
+    return pl.read_parquet(path, glob=False).select(pl.col(name).cast(kind) for name, kind in UNITS_SCHEMA.items())
 
 
 def describe_units(table: pl.DataFrame, dataset: Path) -> UnitsReport:

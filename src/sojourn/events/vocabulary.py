@@ -171,7 +171,7 @@ class ModelVocabulary:
             If the file is something else.
         """
         try:
-            table, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
+            table, metadata = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path)
         except (pl.exceptions.PolarsError, OSError) as error:
             msg = f"{path} must be a model vocabulary; reading it gave {type(error).__name__}."
             raise SchemaError(msg) from error

@@ -36,6 +36,7 @@ from sojourn.sources.variables import read_values, read_variables, variable_code
 ORIGIN = datetime(2000, 1, 1)
 HORIZON_HOURS = 6
 _FILES = r"[^.]+\.psv"
+_SET = r"set_?([AB])(?![a-z])"
 _STATIC = ("Age", "Gender", "Unit1", "Unit2", "HospAdmTime")
 _FIRST_ID_OF_B = 100_000
 _OTHER_CODES = (
@@ -103,7 +104,7 @@ def _read_table(name: str, place: RawTables, site: str | None, warn: Callable[[s
     )
     ends = _first_and_last(spans)
     columns = (*_variables(), *_STATIC, "SepsisLabel", "hospital")
-    letter = set_letter(name, r"set_?([AB])")
+    letter = set_letter(name, _SET)
     tables = RawTables(place.raw, warn)
 
     def transform(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -117,7 +118,7 @@ def _read_files(places: list[Path], site: str | None) -> Iterator[SourceBatch]:
     """Read one file for each patient."""
 
     def keys(path: str) -> tuple[str, str | None]:
-        return path.rsplit("/", 1)[-1].removesuffix(".psv"), set_letter(path, r"set_?([AB])")
+        return path.rsplit("/", 1)[-1].removesuffix(".psv"), set_letter(path, _SET)
 
     stacked = stack_files(
         (file for place in places for file in iterate_files(place, _FILES)),

@@ -5,6 +5,8 @@ import polars as pl
 from sojourn.sources.casts import to_time
 
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2}| ?UTC)$"
+_SHORT_OFFSET = r"(Z|[+-]\d{2}(?::?\d{2})?| ?UTC)$"
+"""Also of hours alone, as PostgreSQL writes it; behind a time of day only, as the end of a date looks the same."""
 
 
 def as_written(text: pl.Expr) -> pl.Expr:
@@ -29,16 +31,16 @@ def in_zone(column: pl.Expr, zone: str | None) -> pl.Expr:
 
     Examples
     --------
-    >>> texts = pl.Series(["2020-07-01 16:00:00+00:00", "2020-07-01T12:00:00-04:00", "2020-07-01 12:00:00"])
+    >>> texts = pl.Series(["2020-07-01 16:00:00+00", "2020-07-01T12:00:00-04:00", "2020-07-01 12:00:00"])
     >>> [str(time) for time in pl.select(in_zone(texts, "America/New_York")).to_series()]
     ['2020-07-01 12:00:00', '2020-07-01 12:00:00', '2020-07-01 12:00:00']
     """
     text = column.cast(pl.String).str.strip_chars()
-    offset = text.str.extract(r"\d{2}:\d{2}.*?" + _OFFSET)
+    offset = text.str.extract(r"\d{2}:\d{2}.*?" + _SHORT_OFFSET)
     sign = pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)
     hours = offset.str.extract(r"^[+-](\d{2})").cast(pl.Int64).fill_null(0)
-    minutes = offset.str.extract(r"(\d{2})$").cast(pl.Int64, strict=False).fill_null(0)
-    written = to_time(pl.when(offset.is_null()).then(text).otherwise(text.str.replace(_OFFSET, "")))
+    minutes = offset.str.extract(r"^[+-]\d{2}:?(\d{2})$").cast(pl.Int64).fill_null(0)
+    written = to_time(pl.when(offset.is_null()).then(text).otherwise(text.str.replace(_SHORT_OFFSET, "")))
     utc = written - pl.duration(minutes=sign * (hours * 60 + minutes))
     return pl.when(offset.is_null()).then(written).otherwise(_local(utc, zone))
 

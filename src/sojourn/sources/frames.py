@@ -156,12 +156,15 @@ def _decode(column: pa.Array) -> pl.Series:
 
 
 def regroup(frames: Iterator[pl.DataFrame], batch_rows: int) -> Iterator[pl.DataFrame]:
-    """Join small frames up to about `batch_rows` rows."""
+    """Join small frames up to about `batch_rows` rows.
+
+    Parts of a column that a database gives as other types (a part without a value has none) are brought together.
+    """
     held: list[pl.DataFrame] = []
     for frame in frames:
         held.append(frame)
         if sum(part.height for part in held) >= batch_rows:
-            yield pl.concat(held)
+            yield pl.concat(held, how="vertical_relaxed")
             held = []
     if held:
-        yield pl.concat(held)
+        yield pl.concat(held, how="vertical_relaxed")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from sojourn.sources import get_source
 from sojourn.sources.accounting import IngestReport, TableCount, check_batch, count_batch, total
 from sojourn.sources.database import database_url
 from sojourn.sources.metadata import write_metadata
-from sojourn.sources.records import ConnectedSource, DatabaseSource, Source, SourceBatch
+from sojourn.sources.records import ConnectedSource, DatabaseSource, ReferringSource, Source, SourceBatch
 from sojourn.sources.shards import ShardJob, plan, run_jobs, scatter
 
 _SMALL_BYTES = 1_000_000
@@ -123,7 +124,7 @@ def _stored_report(out: Path, source: str, site: str | None, raw: Path, origin: 
     if stored.exists():
         report = IngestReport.from_json(read_json(stored), already_there=True)
         # Raw tables may be deleted once they are read, and older data sets did not note them.
-        is_there = isinstance(origin, ConnectedSource) or raw.exists()
+        is_there = isinstance(origin, ConnectedSource) or (raw.exists() and not _is_gone(raw, origin))
         is_same_raw = report.raw_digest is None or not is_there or report.raw_digest == _digest(raw, origin)
         if (report.source, report.site) == (source, site) and is_same_raw:
             return report
@@ -134,8 +135,23 @@ def _stored_report(out: Path, source: str, site: str | None, raw: Path, origin: 
     raise DataError(msg)
 
 
+def _is_gone(raw: Path, origin: Source) -> bool:
+    """Whether only the file that names the raw tables is left."""
+    return isinstance(origin, ReferringSource) and not raw.is_dir() and not _files_elsewhere(raw, origin)
+
+
 def _raw_files(raw: Path) -> list[Path]:
     return sorted(path for path in raw.rglob("*") if path.is_file()) if raw.is_dir() else [raw]
+
+
+def _files_elsewhere(raw: Path, origin: Source | None) -> list[tuple[str, os.stat_result]]:
+    """Names, from the folder of `raw`, and facts of the files that `raw` names and does not hold."""
+    if not isinstance(origin, ReferringSource):
+        return []
+    own = {path.resolve() for path in _raw_files(raw)}
+    base = raw if raw.is_dir() else raw.parent
+    paths = sorted({path.resolve() for path in origin.files(raw)} - own)
+    return [(Path(os.path.relpath(path, base.resolve())).as_posix(), path.stat()) for path in paths]
 
 
 def _fingerprint(raw: Path, origin: Source) -> str:
@@ -143,17 +159,21 @@ def _fingerprint(raw: Path, origin: Source) -> str:
     if isinstance(origin, ConnectedSource):
         return origin.fingerprint()
     files = [(path.relative_to(raw).as_posix(), path.stat()) for path in _raw_files(raw)]
+    files += _files_elsewhere(raw, origin)
     return _hash([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
 
 
 def _digest(raw: Path, origin: Source | None = None) -> str:
-    """Digest of the names and sizes of the raw files, the same for every copy; of the content of one small file."""
+    """Digest of the names and sizes of the raw files, the same for every copy; of one small file the content counts."""
     if isinstance(origin, ConnectedSource):
         return origin.fingerprint()
     files = _raw_files(raw)
     if len(files) == 1 and files[0].stat().st_size < _SMALL_BYTES:  # a simulator's settings keep their size
-        return sha256(files[0])
-    return _hash([(path.relative_to(raw).as_posix(), path.stat().st_size) for path in files])
+        own = sha256(files[0])
+    else:
+        own = _hash([(path.relative_to(raw).as_posix(), path.stat().st_size) for path in files])
+    elsewhere = [(name, stat.st_size) for name, stat in _files_elsewhere(raw, origin)]
+    return _hash([own, *elsewhere]) if elsewhere else own
 
 
 def _hash(content: Sequence[Any]) -> str:

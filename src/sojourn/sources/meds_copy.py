@@ -12,6 +12,7 @@ import polars as pl
 from sojourn.errors import SchemaError
 from sojourn.files import read_json
 from sojourn.sources.casts import to_integer, to_number, to_time
+from sojourn.sources.clocks import from_zoned
 from sojourn.sources.records import EVENT_SCHEMA, SourceBatch, as_codes, as_events, quarantine
 from sojourn.sources.tables import RawTables
 
@@ -48,12 +49,12 @@ class MedsCopy:
     def codes(self, raw: Path) -> pl.DataFrame:
         """Descriptions that the data set brings."""
         path = raw / "metadata" / "codes.parquet"
-        return as_codes(pl.read_parquet(path)) if path.exists() else as_codes([])
+        return as_codes(pl.read_parquet(path, glob=False)) if path.exists() else as_codes([])
 
     def splits(self, raw: Path) -> pl.DataFrame | None:
         """Splits that the data set brings."""
         path = raw / "metadata" / "subject_splits.parquet"
-        return pl.read_parquet(path, columns=["subject_id", "split"]) if path.exists() else None
+        return pl.read_parquet(path, glob=False, columns=["subject_id", "split"]) if path.exists() else None
 
     def finish(self, out: Path) -> None:
         """There is nothing beside the events."""
@@ -97,10 +98,13 @@ def _convert(
     numbers = [column for column in ("numeric_value", _OTHER_NUMBER) if column in frame.columns]
     number = to_number(pl.col(numbers[0])) if numbers else pl.lit(None, pl.Float64)
     text = [column for column in ("text_value", "bound", "flag") if column in frame.columns]
-    is_time = frame.schema["time"] == EVENT_SCHEMA["time"]
+    kind = frame.schema["time"]
+    time = pl.col("time") if kind == EVENT_SCHEMA["time"] else to_time(pl.col("time"))
+    if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
+        time = from_zoned(pl.col("time"), None)
     rows = frame.with_columns(
         _subject=to_integer(pl.col("subject_id")),
-        _time=pl.col("time") if is_time else to_time(pl.col("time")),
+        _time=time,
         _code=pl.col("code").cast(pl.String).str.strip_chars(),
     )
     problem = (

@@ -101,6 +101,6 @@ def _join_quarantine(folder: Path, table: str, path: Path) -> None:
 
 def _quarantine_batches(folder: Path) -> Iterator[pl.DataFrame]:
     for path in sorted(folder.glob("*.parquet")):
-        rows = pl.read_parquet(path)
+        rows = pl.read_parquet(path, glob=False)
         if rows.height:
             yield rows

@@ -107,6 +107,15 @@ class DatabaseSource(Protocol):
 
 
 @runtime_checkable
+class ReferringSource(Protocol):
+    """A source whose `raw` names files that may lie elsewhere."""
+
+    def files(self, raw: Path) -> list[Path]:
+        """All files that are read; of those that are gone, none."""
+        ...
+
+
+@runtime_checkable
 class NamingSource(Protocol):
     """A source whose user says which concepts its codes mean."""
 

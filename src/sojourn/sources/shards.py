@@ -92,7 +92,10 @@ def make_shard(job: ShardJob) -> None:
     The order is total (all columns), so the bytes do not depend on how the events were batched.
     """
     in_shard = pl.col("slot").is_between(job.first_slot, job.end_slot - 1)
-    events = pl.scan_parquet(job.scratch / "*.parquet").filter(in_shard).select(_ORDER).collect()
+    # A folder may have a name such as data[1], which is no pattern.
+    events = (
+        pl.scan_parquet(sorted(job.scratch.glob("*.parquet")), glob=False).filter(in_shard).select(_ORDER).collect()
+    )
     events = events.sort(_ORDER, nulls_last=False)
     with atomic_file(job.target) as part:
         write_meds(events, part)

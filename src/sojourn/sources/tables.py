@@ -117,7 +117,7 @@ class RawTables:
     ) -> pl.DataFrame | None:
         """Read a small table (a dictionary of items) whole; None, with a warning, if it or a column is missing."""
         frames = list(self.batches(name, required, optional, lost=lost))
-        return pl.concat(frames) if frames else None
+        return pl.concat(frames, how="vertical_relaxed") if frames else None
 
     def read_needed(
         self, name: str, required: Sequence[str] = (), optional: Sequence[str] = (), *, why: str
@@ -125,7 +125,7 @@ class RawTables:
         """Read a small table without which nothing works (the stays) whole; see `batches` for what is raised."""
         empty = pl.DataFrame(schema={"row": pl.UInt64, **dict.fromkeys((*required, *optional), pl.String)})
         frames = list(self.batches(name, required, optional, why=why))
-        return pl.concat(frames) if frames else empty
+        return pl.concat(frames, how="vertical_relaxed") if frames else empty
 
     def need(self, name: str, required: Sequence[str] = (), *, why: str) -> None:
         """Raise a `MissingTableError` now if a table that is read later, and without which nothing works, is lost."""

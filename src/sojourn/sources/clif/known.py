@@ -61,14 +61,15 @@ def look_up(tables: RawTables, site: str | None) -> Known:
     hospitals = places.select(_stay=pl.col(STAY).cast(pl.String), _hospital=label(pl.col("hospital_id"))).drop_nulls()
     hospitals = hospitals.unique("_stay", keep="first", maintain_order=True)
     named = site_names(pl.col("_hospital"), source="clif", site=site, num_names=hospitals["_hospital"].n_unique())
+    # Of a patient with several rows the first counts, as below: each further one would repeat all events of the stays.
+    deaths = people.select(_patient=pl.col("patient_id").cast(pl.String), _dead="death_dttm")
+    deaths = deaths.unique("_patient", keep="first", maintain_order=True)
     stays = (
         raw.with_columns(_patient=pl.col("patient_id").cast(pl.String), _stay=pl.col(STAY).cast(pl.String))
         .drop_nulls("_stay")
         .unique("_stay", keep="first", maintain_order=True)
         .join(subject_numbers(ids).rename({"id": "_patient", "subject": "_subject"}), on="_patient", how="left")
-        .join(
-            people.select(_patient=pl.col("patient_id").cast(pl.String), _dead="death_dttm"), on="_patient", how="left"
-        )
+        .join(deaths, on="_patient", how="left")
         .join(hospitals, on="_stay", how="left", maintain_order="left")
         .with_columns(
             _start=pl.col("admission_dttm"),

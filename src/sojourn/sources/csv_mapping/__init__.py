@@ -62,6 +62,15 @@ class CsvMapping:
         """Names of the files of each table that gives events; everything that `read` refuses is refused."""
         return {table.name: tuple(path.name for path in table.dialect.paths) for table in compile_mapping(load(raw))}
 
+    def files(self, raw: Path) -> list[Path]:
+        """The mapping and all files that it names."""
+        located = load(raw)
+        mapping = located.mapping
+        found = [path for table in mapping.tables.values() for path in located.folder.glob(table.file)]
+        if mapping.codes_file is not None:
+            found.append(located.path.parent / mapping.codes_file)
+        return [located.path, *(path for path in found if path.is_file())]
+
     def check_concepts(self, raw: Path, known: Collection[str]) -> None:
         """Refuse concepts that are none.
 

@@ -98,13 +98,15 @@ class _Usual(NamedTuple):
 
     separator: str
     encoding: str
+    decimal: str
 
 
 def _usual(tables: Sequence[_Table]) -> _Usual:
     looks = [table.look for table in tables if table.look.separator is not None]
     separators = [look.separator or "," for look in looks] or [","]
     encodings = [look.encoding for look in looks if look.encoding != "ascii"] or ["utf-8"]
-    return _Usual(max(separators, key=separators.count), max(encodings, key=encodings.count))
+    decimal = "," if any(look.decimal == "," for look in looks) else "."
+    return _Usual(max(separators, key=separators.count), max(encodings, key=encodings.count), decimal)
 
 
 def _formats(tables: Sequence[_Table], usual: _Usual) -> list[str]:
@@ -112,10 +114,9 @@ def _formats(tables: Sequence[_Table], usual: _Usual) -> list[str]:
     looks = [table.look for table in tables if table.look.separator is not None]
     if not looks:
         return []
-    decimal = "," if any(look.decimal == "," for look in looks) else "."
     lines = ["defaults:", f"  separator: {_quoted(usual.separator)}", f"  encoding: {usual.encoding}"]
     lines += [
-        f'  decimal: "{decimal}"',
+        f'  decimal: "{usual.decimal}"',
         f"  nulls: [{', '.join(map(_quoted, NULLS))}]   # check: words for an empty cell",
     ]
     formats = sorted({form for look in looks for form in look.times.values() if form})
@@ -132,6 +133,8 @@ def _lines(table: _Table, home: _Table, who: str, usual: _Usual) -> list[str]:
         lines.append(f"    separator: {_quoted(look.separator or ',')}")
     if look.encoding not in ("ascii", usual.encoding):
         lines.append(f"    encoding: {look.encoding}")
+    if look.decimal not in (None, usual.decimal):
+        lines.append(f'    decimal: "{look.decimal}"')
     stay = table.first(_STAY)
     is_joined = False
     if table is home and stay is not None and look.is_key(stay):

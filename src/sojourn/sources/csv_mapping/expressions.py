@@ -15,7 +15,7 @@ from sojourn.sources.csv_mapping.mapping import MICROS, Condition, Time
 from sojourn.sources.recipes import code_of, label, unit_of
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-_TIME_OF_DAY = re.compile(r"%[HIklTRXscrp+]")
+_TIME_OF_DAY = re.compile(r"%[-_0]?[HIklTRXscrp+]")
 _TOKEN = re.compile(r"%(?::z|\.?[369]?f|[-_0]?[YCymbBhdejaAuwUWVGDFHkIlPpMSRTXrcZzsxnt%+])")
 _GROUPED = r"^[<>=≤≥\s+-]*\d{1,3}(?:\.\d{3})+(?:,\d*)?$"
 _DAY_END = clock(23, 59, 59)
@@ -164,9 +164,11 @@ def _iso(text: pl.Expr, spec: Time, writing: Writing) -> pl.Expr:
     """ISO 8601 with or without a time of day and an offset from UTC."""
     text = pl.when(text.str.contains(r"^\d{4}-\d\d-\d\d")).then(text)
     day = pl.when(text.str.len_chars() == 10).then(text.str.to_date("%Y-%m-%d", strict=False))
-    zoned = pl.when(text.str.contains(r":\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)$")).then(
+    # PostgreSQL leaves the minutes of an offset out.
+    zoned = pl.when(text.str.contains(r":\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)$")).then(
         text.str.replace("T", " ", literal=True)
         .str.replace(r"Z$", "+0000")
+        .str.replace(r"([+-]\d\d)$", "${1}00")
         .str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False)
     )
     plain = pl.when(~text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$") & (text.str.len_chars() > 10)).then(text)

@@ -43,7 +43,8 @@ class Look(NamedTuple):
     """None for Parquet."""
     encoding: str
     """``ascii`` where any would do."""
-    decimal: str
+    decimal: str | None
+    """None where no number has a fraction."""
     times: dict[str, str]
     """Columns of times -> their format; empty for ISO 8601."""
     numbers: list[str]
@@ -81,9 +82,9 @@ def look_at(path: Path) -> Look:
     schema = dict.fromkeys(columns, pl.String)
     frame = parts[0].head(_ROWS).drop("row").cast(pl.String) if parts else pl.DataFrame(schema=schema)
     frame = frame.with_columns(pl.when(~pl.all().str.strip_chars().is_in(NULLS)).then(pl.all()).name.keep())
-    decimal = "," if separator is not None and _has_comma(frame) else "."
+    decimal = None if separator is None else _decimal(frame)
     times = {column: form for column in columns if (form := _time_format(frame[column])) is not None}
-    numbers = [column for column in columns if column not in times and _is_number(frame[column], decimal)]
+    numbers = [column for column in columns if column not in times and _is_number(frame[column], decimal or ".")]
     return Look(columns, separator, encoding, decimal, times, numbers, frame)
 
 
@@ -111,11 +112,12 @@ def _separator(text: str) -> str:
     return max(_SEPARATORS, key=line.count)
 
 
-def _has_comma(frame: pl.DataFrame) -> bool:
-    """Whether more cells look like 1,5 than like 1.5."""
+def _decimal(frame: pl.DataFrame) -> str | None:
+    """Whether more cells look like 1,5 than like 1.5; None where none looks like either."""
     filled = [column.drop_nulls().rename("") for column in frame.get_columns()]
     cells = pl.concat([pl.Series([], dtype=pl.String), *filled])
-    return int(cells.str.contains(r"^-?\d+,\d+$").sum()) > int(cells.str.contains(r"^-?\d+\.\d+$").sum())
+    commas, points = (int(cells.str.contains(rf"^-?\d+{sign}\d+$").sum()) for sign in (",", r"\."))
+    return "," if commas > points else "." if points else None
 
 
 def _time_format(column: pl.Series) -> str | None:

@@ -5,6 +5,7 @@ import polars as pl
 from sojourn.sources.casts import to_number
 from sojourn.sources.eicu.known import STAY, Known, at, events_of, join_stay
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label, path_levels, unit_of
+from sojourn.sources.records import join_quarantined, quarantine
 
 _NAME_AND_UNIT = r"^(.*?)\s*\(([^()]*)\)\s*$"
 _VASOACTIVE = r"(?i)epineph|levophed|phenyleph|dopamin|dobutam"
@@ -92,7 +93,11 @@ def _respiratorycare(frame: pl.DataFrame, known: Known) -> Converted:
             emits.append(Emit(pl.lit(code), at(offset), when=offset != 0))
     events, quarantined = events_of(frame, known, emits)
     repeats = pl.col("code").is_in(list(_VENTILATION)) & ~pl.struct("subject_id", "time", "code").is_first_distinct()
-    return events.filter(~repeats), quarantined
+    kept = events.filter(~repeats)
+    lost = events.join(kept, on="row", how="anti")["row"].unique().implode()
+    return kept, join_quarantined(
+        quarantined, quarantine(frame.filter(pl.col("row").is_in(lost)), "repeats_another_row")
+    )
 
 
 _VENTILATION = {

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -16,10 +18,19 @@ _COUNTER_NAMES = r"(?i)/c\b|cumul"
 _COUNTERS = ("30005110",)
 """Urine: the counter that is known without ``hirid_variable_reference``."""
 
+COUNTS: dict[str, Any] = {
+    "row": pl.UInt64,
+    "_patient": pl.Int64,
+    "_variable": pl.String,
+    "_time": pl.Datetime("us"),
+    "_number": pl.Float64,
+}
+"""Columns of `Known.counts`."""
+
 
 @dataclass(slots=True)
 class Known:
-    """Small tables held in memory while the large ones stream by; the last three are filled from the observations."""
+    """Small tables held in memory while the large ones stream by; the last four are filled from the observations."""
 
     patients: pl.DataFrame
     """One row per patient: `_patient` i64, `_admitted` datetime."""
@@ -33,6 +44,8 @@ class Known:
     """Patient -> first weight in kg."""
     ends: dict[int, tuple[bool, datetime]] = field(default_factory=dict)
     """Patient -> (is it of the circulation, time) of the last observation; those of the circulation go before."""
+    counts: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=COUNTS))
+    """`COUNTS`, without a `row`: the last value of each counter, from which the next batch goes on."""
 
 
 def look_up(tables: RawTables, site: str) -> Known:

@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.casts import to_integer, to_number, to_time
-from sojourn.sources.hirid.known import WEIGHT, Known, events_of, join_patient
+from sojourn.sources.hirid.known import COUNTS, WEIGHT, Known, events_of, join_patient
 from sojourn.sources.recipes import Converted, Emit, Recipe, answer, code_for
 
 CIRCULATION = ("200", "110", "610")
@@ -44,14 +44,19 @@ def _remember(frame: pl.DataFrame, known: Known) -> None:
 
 
 def _with_increments(frame: pl.DataFrame, known: Known) -> pl.DataFrame:
-    """Add `_is_counter` and `_increment`: what a counter rose by since the value before."""
+    """Add `_is_counter` and `_increment`: what a counter rose by since the value before, also of an earlier batch."""
     is_counter = (pl.col("_variable").is_in(known.counters) & pl.col("_number").is_not_null()).fill_null(value=False)
     frame = frame.with_columns(_is_counter=is_counter)
-    counted = frame.filter("_is_counter", pl.col("_time").is_not_null()).sort("_time", "row")
+    here = frame.filter("_is_counter", pl.col("_time").is_not_null()).select(*COUNTS)
+    earlier = known.counts.join(here, on=["_patient", "_variable"], how="semi")
+    counted = pl.concat([earlier, here]).sort("_time", "row")
     before = pl.col("_number").shift().over("_patient", "_variable")
     rise = pl.col("_number") - before
-    counted = counted.select("row", _increment=pl.when(rise >= 0).then(rise).otherwise("_number"))
-    return frame.join(counted, on="row", how="left", maintain_order="left")
+    told = counted.select("row", _increment=pl.when(rise >= 0).then(rise).otherwise("_number")).drop_nulls("row")
+    last = counted.drop_nulls("_patient").unique(["_patient", "_variable"], keep="last", maintain_order=True)
+    others = known.counts.join(here, on=["_patient", "_variable"], how="anti")
+    known.counts = pl.concat([others, last.with_columns(row=pl.lit(None, pl.UInt64))])
+    return frame.join(told, on="row", how="left", maintain_order="left")
 
 
 RECIPE = Recipe(

@@ -6,7 +6,7 @@ Conventions, which matter for what a model may know when:
   ``DIAGNOSIS//SNOMED//91302008``), then its unit or answer. A concept that the vocabulary tables lack is
   ``OMOP//<concept_id>``; a row without a standard concept (0) keeps its local concept, else its source value.
 * **Times**: a date without a time stands at 23:59:59, and so does midnight where only days are known (deaths,
-  procedures, ends of visits, and tables whose times are all midnight).
+  procedures, ends of visits, and tables whose times are all midnight). An offset from UTC is left out.
 * **Conditions** made for billing (claims) stand at the end of their visit.
 * **Stays**: visits of inpatients, and others that last 24 hours or say where the patient went, are hospital stays; runs
   of visit details in intensive care (by concept or by the name of the care site) are ICU stays.

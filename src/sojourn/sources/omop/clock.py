@@ -5,6 +5,25 @@ import polars as pl
 from sojourn.sources.casts import to_integer, to_time
 from sojourn.sources.clocks import at_day_end, day_ends_late
 
+_OFFSET = r"(:\d{2}(?:\.\d+)?)(?:[+-]\d{2}(?::?\d{2})?| ?UTC)$"
+
+
+def without_offsets(frame: pl.DataFrame) -> pl.DataFrame:
+    """Columns ``*_datetime`` without offset from UTC or time zone: the hour stays as it stands there.
+
+    Examples
+    --------
+    >>> texts = ["2150-01-10 10:00:00+00:00", "2150-01-10 10:00:00-05", "2150-01-10 10:00:00 UTC"]
+    >>> without_offsets(pl.DataFrame({"birth_datetime": texts}))["birth_datetime"].unique().to_list()
+    ['2150-01-10 10:00:00']
+    """
+    times = {name: kind for name, kind in frame.schema.items() if name.endswith("_datetime")}
+    zoned = [name for name, kind in times.items() if isinstance(kind, pl.Datetime) and kind.time_zone is not None]
+    written = [name for name, kind in times.items() if kind == pl.String]
+    return frame.with_columns(
+        pl.col(zoned).dt.replace_time_zone(None), pl.col(written).str.strip_chars().str.replace(_OFFSET, "$1")
+    )
+
 
 def identifier(column: str) -> pl.Expr:
     """An id (i64); 0 stays 0."""

@@ -9,7 +9,7 @@ import polars as pl
 
 from sojourn.sources.casts import to_time
 from sojourn.sources.identity import site_names
-from sojourn.sources.omop.clock import day_time, identifier, start_time
+from sojourn.sources.omop.clock import day_time, identifier, start_time, without_offsets
 from sojourn.sources.recipes import Converted, Emit, convert, label
 from sojourn.sources.stays import icu_runs, says_died, with_ends
 from sojourn.sources.tables import RawTables
@@ -56,7 +56,7 @@ def read_columns(
     have = {column.lower() for column in tables.columns(table)}
     frames = list(tables.batches(table, required, present(have, optional), lost=f"what {table} says", why=why))
     empty = pl.DataFrame(schema={"row": pl.UInt64, **dict.fromkeys(required, pl.String)})
-    return complete(pl.concat(frames) if frames else empty, optional)
+    return complete(pl.concat(frames, how="vertical_relaxed") if frames else empty, optional)
 
 
 def present(have: set[str], optional: Sequence[str]) -> list[str]:
@@ -67,8 +67,8 @@ def present(have: set[str], optional: Sequence[str]) -> list[str]:
 
 
 def complete(frame: pl.DataFrame, optional: Sequence[str]) -> pl.DataFrame:
-    """Old names of columns become new ones, and absent columns null."""
-    renamed = frame.rename({old: new for old, new in RENAMED.items() if old in frame.columns})
+    """Old names of columns become new ones, absent columns null, and times are those that stand there."""
+    renamed = without_offsets(frame).rename({old: new for old, new in RENAMED.items() if old in frame.columns})
     return renamed.with_columns(
         pl.lit(None, pl.String).alias(column) for column in optional if column not in renamed.columns
     )

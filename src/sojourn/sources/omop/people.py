@@ -17,12 +17,11 @@ def person(frame: pl.DataFrame, known: Known) -> Converted:
     frame = with_concept(with_visit(frame, known), known, "race_concept_id", "_race")
     frame = with_concept(frame, known, "ethnicity_concept_id", "_ethnicity")
     month, day = to_integer(pl.col("month_of_birth")), to_integer(pl.col("day_of_birth"))
-    born = pl.datetime(
-        to_integer(pl.col("year_of_birth")).cast(pl.Int32),
-        month.fill_null(7),
-        pl.when(month.is_null()).then(1).otherwise(day.fill_null(15)),
-        time_unit="us",
-    )
+    # Text, because a month 0 or a 30 February must not stop the table: such a part of the date is not known.
+    year = to_integer(pl.col("year_of_birth")).cast(pl.String).str.zfill(4)
+    to_month = pl.concat_str(year, month.cast(pl.String).str.zfill(2), separator="-")
+    to_day = pl.concat_str(to_month, day.cast(pl.String).str.zfill(2), separator="-")
+    born = pl.coalesce(to_time(to_day), to_time(to_month + "-15"), to_time(year + "-07-01"))
     sex = identifier("gender_concept_id").replace_strict(_SEXES, default=None, return_dtype=pl.String)
     emits = [
         Emit(code_for("GENDER", pl.coalesce(sex, label(pl.col("gender_source_value")))), None),
