@@ -24,7 +24,7 @@ class Look(NamedTuple):
 
 # The first pattern that a method's name holds decides; controls come first, as they may be named after what they test.
 _LOOKS = (
-    ("random", Look("control", "Random weights", "muted", "ring")),
+    ("random-weights", Look("control", "Random weights", "muted", "ring")),
     ("shuffl", Look("control", "Shuffled values", "muted", "ring")),
     ("truth", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("ceiling", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
@@ -48,12 +48,12 @@ def look(method: str) -> Look:
     --------
     >>> look("lightgbm_local_500").label
     'LightGBM (local 500)'
-    >>> look("query").kind, look("something").kind
-    ('ours', 'other')
+    >>> look("query").kind, look("something").kind, look("random_weights").kind, look("random-forest").kind
+    ('ours', 'other', 'control', 'other')
     >>> look("sojourn-looking (query)").label
     'Sojourn, level of the site'
     """
-    name = method.lower()
+    name = method.lower().replace("_", "-")
     for pattern, found in _LOOKS:
         if pattern in name:
             rest = _rest(name, pattern, found)
@@ -78,7 +78,7 @@ def _rest(name: str, pattern: str, found: Look) -> str:
 
 def method_order(method: str) -> tuple[int, int, str]:
     """Sort key: ours (queries first), then baselines, others, the ceiling and the controls."""
-    name = method.lower()
+    name = method.lower().replace("_", "-")
     rank = next((i for i, pattern in enumerate(_RANKS) if pattern in name), len(_RANKS))
     return _KINDS.index(look(method).kind), rank, name
 
