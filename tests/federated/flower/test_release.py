@@ -12,20 +12,34 @@ from sojourn.errors import FederationError
 from sojourn.federated.config import read_federated
 from sojourn.federated.coordinator import federate
 from sojourn.federated.flower import deployment
-from sojourn.federated.flower.homes import init_coordinator
+from sojourn.federated.flower.homes import CoordinatorHome, init_coordinator
 from sojourn.federated.governance.manifest import propose, sign_manifest
 from sojourn.federated.messages import Message, Refusal
 from sojourn.federated.transport import InProcess
 
 
-def test_a_release_is_written_down(
-    network_of: Callable[..., InProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = init_coordinator(tmp_path / "coordinator", address="127.0.0.1:9092")
-    sites, run = network_of(), tmp_path / "run"
-    federate(sites, run, config=SMALL)
+@pytest.fixture
+def sites(network_of: Callable[..., InProcess]) -> InProcess:
+    return network_of()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> CoordinatorHome:
+    return init_coordinator(tmp_path / "coordinator", address="127.0.0.1:9092")
+
+
+@pytest.fixture
+def run(sites: InProcess, home: CoordinatorHome, tmp_path: Path) -> Path:
+    """A finished run with its manifest."""
+    federate(sites, tmp_path / "run", config=SMALL)
     manifest = propose("toy", read_federated(SMALL), list(sites.sites))
-    (run / deployment.MANIFEST).write_bytes(sign_manifest(manifest, home.key))
+    (tmp_path / "run" / deployment.MANIFEST).write_bytes(sign_manifest(manifest, home.key))
+    return tmp_path / "run"
+
+
+def test_a_release_is_written_down(
+    home: CoordinatorHome, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = {"members": 40.0, "others": 20.0, "auroc": 0.7, "lower": 0.62, "upper": 0.78}
     answers = {"north": Message("exposure", 2, {}, found), "south": Refusal("unreachable", "")}
     monkeypatch.setattr(deployment, "_ask_about", lambda *_: answers)  # the network is tried in test_deployment
@@ -57,14 +71,8 @@ class OneJob(InProcess):
 
 
 def test_a_finished_run_is_asked_about_though_another_job_came_after_it(
-    network_of: Callable[..., InProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: CoordinatorHome, run: Path, sites: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = init_coordinator(tmp_path / "coordinator", address="127.0.0.1:9092")
-    sites, run = network_of(), tmp_path / "run"
-    federate(sites, run, config=SMALL)
-    (run / deployment.MANIFEST).write_bytes(
-        sign_manifest(propose("toy", read_federated(SMALL), list(sites.sites)), home.key)
-    )
     later = OneJob(sites._sites)
     later.started = {"north"}
     monkeypatch.setattr(deployment, "_transport", lambda *_: nullcontext(later))
