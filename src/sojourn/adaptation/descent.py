@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from sojourn.adaptation.config import DescentConfig
 from sojourn.errors import RunError
 from sojourn.progress import Bar
-from sojourn.training.allocator import kept_memory
 from sojourn.training.average import WeightAverage
 from sojourn.training.checkpoint import load_checkpoint, save_checkpoint
 from sojourn.training.run import save_tensors
@@ -45,7 +44,6 @@ class Course:
     num_steps: int = 0
 
 
-@kept_memory()
 def descend(
     network: nn.Module,
     objective: Objective,

@@ -44,7 +44,6 @@ from sojourn.federated.vocabulary import read_vocabulary, vocabulary_bytes
 from sojourn.files import atomic_file
 from sojourn.progress import console, progress_bar
 from sojourn.tasks.outcomes import outcomes
-from sojourn.training.allocator import kept_memory
 from sojourn.training.folder import forget_after, log
 from sojourn.training.hazards import log_hazards
 from sojourn.training.run import WEIGHTS
@@ -375,7 +374,6 @@ def start_message(job: Job, config: FederatedConfig) -> Message:
     return Message("start", 0, packed, {}, texts)
 
 
-@kept_memory()
 def federate(
     transport: Transport, run: Path, *, config: FederatedConfig | dict[str, object] | None = None
 ) -> FederatedSummary:

@@ -12,7 +12,6 @@ from sojourn.events.store import EventStore
 from sojourn.federated.messages import Message, Refusal, pack, unpack
 from sojourn.federated.site import Site
 from sojourn.federated.transport import answer_of
-from sojourn.training.allocator import kept_memory
 
 REFUSED = "refused"
 """Kind of the frame that answers for a site that refused, with `reason` and `detail`."""
@@ -36,7 +35,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks; their end of the connection closes then
     descriptor, store, private, *names = sys.argv[1:]
     opened = EventStore.open(Path(store))
-    with Connection(int(descriptor)) as connection, kept_memory():
+    with Connection(int(descriptor)) as connection:
         serve(connection, {name: Site(name, opened, Path(private) / name) for name in names})
 
 

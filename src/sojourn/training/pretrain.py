@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from sojourn.events.store import EventStore
-from sojourn.training.allocator import kept_memory
 from sojourn.training.config import PretrainConfig, read_config
 from sojourn.training.devices import is_first_process
 from sojourn.training.folder import FITS, check_folder, describe, forget_description, open_folder
@@ -66,8 +65,7 @@ def pretrain(
     if not was_finished:
         if is_first_process():
             forget_description(run)
-        with kept_memory():
-            trainer.fit()
+        trainer.fit()
     # A finished run lacks its fits where it was killed after the last step.
     if is_first_process() and not (was_finished and (run / FITS).exists()):
         describe(run, selection.store, selection.tuning_rows)
