@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sojourn.model.cache import LayerCache, RollingCache
 from sojourn.model.config import ModelConfig
-from sojourn.model.linear import Linear
+from sojourn.model.linear import Linear, Sequential
 
 _TIME_PERIODS_S = (600.0, 5 * 31557600.0)
 _ORDER_PERIODS = (4.0, 100_000.0)
@@ -63,7 +63,7 @@ class Block(nn.Module):
         self.qkv = Linear(width, 3 * width, bias=False)
         self.out = Linear(width, width, bias=False)
         narrow = Linear(4 * width, width)
-        self.mlp = nn.Sequential(Linear(width, 4 * width), nn.GELU(), narrow)
+        self.mlp = Sequential(Linear(width, 4 * width), nn.GELU(), narrow)
         for last in (self.out, narrow):
             nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * config.num_layers))
 

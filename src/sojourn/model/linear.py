@@ -1,11 +1,12 @@
-"""Linear layers for packed batches, whose number of rows is another one at every step.
+"""Layers for packed batches, whose number of rows is another one at every step.
 
-A processor's library (oneDNN) makes a kernel for every new shape of a product in bfloat16, which takes longer than a
-small product itself. Rows are therefore filled up with zeros to numbers that come again, and more kernels are kept than
-the library would.
+A processor's library (oneDNN) makes a kernel for every new shape of a product or a GELU in bfloat16, which takes longer
+than a small product itself, and keeps it: hundreds of MB of small pieces, between which new tensors find their place
+ever more slowly. Rows are therefore filled up with zeros to numbers that come again.
 """
 
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,24 @@ class Linear(nn.Linear):
     """`torch.nn.Linear`, the same weights and results, with rows filled up inside where that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled(x.device.type) or not x.numel():
-            return super().forward(x)
-        rows = x.reshape(-1, self.in_features)
-        return super().forward(fill_rows(rows))[: len(rows)].view(*x.shape[:-1], self.out_features)
+        return _filled(super().forward, x)
+
+
+class Sequential(nn.Sequential):
+    """`torch.nn.Sequential` of layers that work on each row alone, with rows filled up once for all of them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _filled(super().forward, x)
+
+
+def _filled(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    if not torch.is_autocast_enabled(x.device.type) or not x.numel():
+        return layer(x)
+    rows = x.reshape(-1, x.shape[-1])
+    filled = fill_rows(rows)
+    out = layer(filled)
+    # Cutting nothing off is not free: backwards it would copy the gradient.
+    return (out if len(out) == len(rows) else out[: len(rows)]).view(*x.shape[:-1], -1)
 
 
 def fill_rows(x_NK: Tensor) -> Tensor:
@@ -40,4 +55,5 @@ def fill_rows(x_NK: Tensor) -> Tensor:
     if len(x_NK) < _FEWEST or x_NK.device.type != "cpu":
         return x_NK
     step = 64 if len(x_NK) < 256 else max(1 << (len(x_NK).bit_length() - 5), 256)
-    return functional.pad(x_NK, (0, 0, 0, -len(x_NK) % step))
+    missing = -len(x_NK) % step
+    return functional.pad(x_NK, (0, 0, 0, missing)) if missing else x_NK

@@ -23,7 +23,7 @@ from sojourn.model.chosen import DecisionBias, InstantBias
 from sojourn.model.config import CodeTable, ModelConfig
 from sojourn.model.embedding import NUM_RECENT, Earlier, EventEmbedding, earlier_events, sum_by_instant
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
-from sojourn.model.linear import Linear
+from sojourn.model.linear import Linear, Sequential
 from sojourn.model.logistic import LogisticMixture
 from sojourn.model.panel import Mates, mates_of
 from sojourn.model.physiology import ValueHead
@@ -66,7 +66,7 @@ class Network(nn.Module):
         d_model, d_event, d_decoder = config.d_model, config.d_event, config.d_decoder
         assert (0 if codes.words is None else codes.words.shape[1]) == config.num_word_features
         self.events = EventEmbedding(codes, d_event, config.identity_dropout)
-        self.instant = nn.Sequential(nn.RMSNorm(d_event), Linear(d_event, 2 * d_model), nn.GELU())
+        self.instant = Sequential(nn.RMSNorm(d_event), Linear(d_event, 2 * d_model), nn.GELU())
         self.instant_out = Linear(2 * d_model, d_model)
         self.instant_skip = Linear(d_event, d_model)
         self.time = Linear(NUM_TIME_FEATURES, d_model)
@@ -79,7 +79,7 @@ class Network(nn.Module):
         self.decode_events = Linear(d_event, d_decoder)
         self.decode_recent = Linear(NUM_RECENT * d_event, d_decoder, bias=False)
         nn.init.zeros_(self.decode_recent.weight)  # the sum alone, to start with
-        self.decode = nn.Sequential(nn.RMSNorm(d_decoder), Linear(d_decoder, 2 * d_decoder), nn.GELU())
+        self.decode = Sequential(nn.RMSNorm(d_decoder), Linear(d_decoder, 2 * d_decoder), nn.GELU())
         self.decode_out = Linear(2 * d_decoder, d_decoder)
         self.gap_head = GapHead(config)
         self.code_head = CodeHead(config, codes.can_emit)

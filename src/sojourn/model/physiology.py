@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sojourn.model.config import ModelConfig
 from sojourn.model.embedding import NUM_PREVIOUS_FEATURES
-from sojourn.model.linear import Linear
+from sojourn.model.linear import Linear, Sequential
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
 
 
@@ -26,7 +26,7 @@ class ValueHead(nn.Module):
         self.context = Linear(width + num_extra, width)
         self.code = Linear(config.d_event, width)
         self.previous = Linear(NUM_PREVIOUS_FEATURES, width)
-        self.mlp = nn.Sequential(nn.GELU(), Linear(width, width), nn.GELU())
+        self.mlp = Sequential(nn.GELU(), Linear(width, width), nn.GELU())
         self.out = Linear(width, 3 * self.num_components)
         nn.init.normal_(self.out.weight, std=0.01)
         with torch.no_grad():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sojourn.model.chosen import DecisionBias, InstantBias, chosen_log_prob
 from sojourn.model.config import ModelConfig
-from sojourn.model.linear import Linear
+from sojourn.model.linear import Linear, Sequential
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
 from sojourn.model.panel import Mates, PanelBias
 from sojourn.model.recency import RecencyBias
@@ -59,7 +59,7 @@ class GapHead(nn.Module):
         self.num_free, self.num_clock = config.num_gap_components, config.num_clock_components
         width, count = config.d_decoder, self.num_free + self.num_clock
         self.adapter = SiteAdapter(config.d_model, config.d_site, config.site_rank) if config.use_site else None
-        self.hidden = nn.Sequential(Linear(config.d_model, width), nn.GELU())
+        self.hidden = Sequential(Linear(config.d_model, width), nn.GELU())
         self.num_round = len(ROUND_MINUTES) if config.use_round_gaps else 0
         self.out = Linear(width, 3 * count + self.num_round)
         nn.init.normal_(self.out.weight, std=0.01)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sojourn.model.config import ModelConfig
 from sojourn.model.features import NUM_TIME_FEATURES, delay_features
-from sojourn.model.linear import Linear
+from sojourn.model.linear import Linear, Sequential
 from sojourn.model.logistic import LogisticMixture
 from sojourn.model.physiology import ValueHead
 from sojourn.model.summary import HistorySummary
@@ -42,7 +42,7 @@ class FirstEventHead(nn.Module):
         hidden = 2 * config.d_decoder
         d_summary = config.d_known - config.d_model
         self.summary = HistorySummary(config.d_event, d_summary, config.dropout) if config.use_summary else None
-        self.mlp = nn.Sequential(
+        self.mlp = Sequential(
             Linear(config.d_known + NUM_TIME_FEATURES, hidden),
             nn.GELU(),
             nn.Dropout(config.dropout),
@@ -111,7 +111,7 @@ class ValueQueryHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.state = nn.Sequential(Linear(config.d_model, config.d_decoder), nn.GELU())
+        self.state = Sequential(Linear(config.d_model, config.d_decoder), nn.GELU())
         self.num_delay = 12
         self.value = ValueHead(config, num_extra=self.num_delay + 1)
 
