@@ -199,7 +199,7 @@ def _timeline(out: Path, run: Path) -> None:
     place = run / "artifacts" / "timeline"
     if place.exists():
         return
-    predicted = pl.read_parquet(out / "predictions" / "death-48h" / "sojourn.parquet")
+    predicted = pl.read_parquet(out / "predictions" / "death-48h" / "sojourn.parquet", glob=False)
     ranked = predicted.sort("predicted_boolean_probability", "subject_id", "prediction_time")
     chosen = ranked.row(int(0.95 * ranked.height), named=True)
     simulate(

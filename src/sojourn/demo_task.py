@@ -150,7 +150,9 @@ def write_truth_predictions(dataset: Path, labels: Labels, truth: str, site: str
     Only prediction times whose true risk was computed are kept.
     """
     columns = ["subject_id", "prediction_time", "true_risk"]
-    risks = pl.read_parquet(dataset / "truth" / "risks.parquet").filter(pl.col("task") == truth).select(columns)
+    risks = (
+        pl.read_parquet(dataset / "truth" / "risks.parquet", glob=False).filter(pl.col("task") == truth).select(columns)
+    )
     joined = labels.table.join(risks, on=["subject_id", "prediction_time"], how="inner", maintain_order="left")
     kept = Labels(joined.drop("true_risk"), labels.task)
     write_predictions(out, kept, joined["true_risk"].to_numpy(), method="truth", site=[site] * joined.height)

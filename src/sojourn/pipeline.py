@@ -48,7 +48,7 @@ def ingest(
     if isinstance(origin, NamingSource):
         origin.check_concepts(Path(raw), {*concept_table()["name"], *([] if own is None else own.concepts["name"])})
     report = ingest_source(source, raw, out, site=site, workers=workers)
-    codes = pl.read_parquet(out / _CODES)
+    codes = pl.read_parquet(out / _CODES, glob=False)
     annotated = name_codes(codes, source, own=own)
     is_new = not annotated.equals(codes)
     if is_new:

@@ -113,3 +113,18 @@ def test_brackets_in_a_name_are_neither_markup_nor_a_pattern(tmp_path: Path, cap
     assert called.code == 0, called.err
     assert f"wrote {tmp_path / 'both [c].parquet'}" in called.err
     assert read_predictions(tmp_path / "both [c].parquet").method == "blend"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("predict", "run", "store", "labels", "out", "--num-samples", 20), "--num-samples"),
+        (("predict", "run", "store", "labels", "out", "--estimator", "count"), "--estimator"),
+        (("baseline", "lightgbm", "a", "a", "b", "b", "out", "--run", "run"), "--run"),
+        (("baseline", "logistic", "a", "a", "b", "b", "out", "--head", "lightgbm"), "--head"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(command: tuple[object, ...], told: str, capsys: Capture) -> None:
+    called = call(capsys, *command)
+    assert called.code == 2
+    assert told in called.err

@@ -60,10 +60,15 @@ def predict(
     labels: Annotated[Path, typer.Argument(help="Labels made by `sojourn label`.")],
     out: Annotated[Path, typer.Argument(help="Parquet file to write, in the columns of meds-evaluation.")],
     method: Annotated[str, typer.Option(help="query: one pass. simulate: sampled futures.")] = "query",
-    num_samples: Annotated[int, typer.Option(min=1, help="Futures per prediction, for simulate.")] = 64,
+    num_samples: Annotated[
+        int | None, typer.Option(min=1, help="Futures per prediction, for simulate; 64 if not given.")
+    ] = None,
     estimator: Annotated[
-        str, typer.Option(help="For simulate. conditional: chances along the futures. count: share of the futures.")
-    ] = "conditional",
+        str | None,
+        typer.Option(
+            help="For simulate. conditional: chances along the futures, if not given. count: share of the futures."
+        ),
+    ] = None,
     control: Annotated[
         str | None, typer.Option(help="random-weights or shuffled-values: what a risk is made of.")
     ] = None,
@@ -78,10 +83,13 @@ def predict(
 
     Example: [dim]sojourn predict runs/mimic stores/mimic labels/death-24h.parquet out/death-24h.parquet[/]
     """
+    from sojourn.inference.futures import DEFAULT_SAMPLES
     from sojourn.inference.predict import predict as ask
 
     one_of("--method", method, ("query", "simulate"))
-    one_of("--estimator", estimator, ("conditional", "count"))
+    one_of("--estimator", estimator, (None, "conditional", "count"))
+    if method == "query" and (num_samples is not None or estimator is not None):
+        raise typer.BadParameter("--num-samples and --estimator are of sampled futures: add --method simulate")
     one_of("--control", control, (None, "random-weights", "shuffled-values"))
     report = ask(
         run,
@@ -89,13 +97,13 @@ def predict(
         labels,
         out,
         method=method,  # type: ignore[arg-type]
-        num_samples=num_samples,
-        estimator=estimator,  # type: ignore[arg-type]
+        num_samples=num_samples or DEFAULT_SAMPLES,
+        estimator=estimator or "conditional",  # type: ignore[arg-type]
         control=control,  # type: ignore[arg-type]
         members=members or (),
         seed=seed,
     )
-    if report.estimator is not None and report.estimator != estimator:
+    if report.estimator is not None and report.estimator != (estimator or "conditional"):
         say(f"no single event brings {literal(report.task)} about: its futures were counted")
     if report.unknown_codes:
         say(f"{report.unknown_codes:,} codes ({report.unknown_events:,} events) of the store are new to the run")
@@ -146,6 +154,10 @@ def baseline(
             seed=seed,
         )
     else:
+        if run is not None or random_weights or (head, features) != ("logistic", "states"):
+            raise typer.BadParameter(
+                f"--run, --random-weights, --head and --features are of a probe; got {literal(method)} (method: probe)"
+            )
         from sojourn.tasks.baseline import baseline as fit
 
         fit(method, train_store, train_labels, test_store, test_labels, out, seed=seed)

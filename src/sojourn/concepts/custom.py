@@ -89,7 +89,7 @@ def read_dictionary(path: Path) -> pl.DataFrame:
     if key is None or "label" not in names:
         msg = f"{path} must have the columns id (or itemid, or code) and label; got {', '.join(names.values())}."
         raise SchemaError(msg)
-    frame = pl.read_csv(path, infer_schema=False)
+    frame = pl.read_csv(path, infer_schema=False, glob=False)
     return frame.select(id=pl.col(key).str.strip_chars(), label=pl.col(names["label"]).str.strip_chars())
 
 
@@ -104,7 +104,7 @@ def _files(place: Path) -> list[Path]:
 def _header(path: Path) -> list[str]:
     """Names of the columns."""
     try:
-        return pl.read_csv(path, n_rows=0, infer_schema=False).columns
+        return pl.read_csv(path, n_rows=0, infer_schema=False, glob=False).columns
     except pl.exceptions.PolarsError as error:
         msg = f"{path} must be a CSV file with a header in its first line; it cannot be read as one."
         raise SchemaError(msg) from error

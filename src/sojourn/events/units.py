@@ -178,6 +178,8 @@ class UnitsReport:
     table: tuple[dict[str, Any], ...]
     """Every pair that does not simply use its declared unit: site, code, concept, declared_unit, unit, confidence,
     num_values, decision, reason."""
+    unused_overrides: tuple[str, ...] = ()
+    """Lines of the override file that speak of no pair, as where a name is misspelt."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same content for JSON."""
@@ -200,11 +202,12 @@ def describe_units(table: pl.DataFrame, dataset: Path) -> UnitsReport:
     is_rest = (pl.col("reason") == OUTSIDE).fill_null(value=False)
     pairs = table.filter(~is_rest).unique(["site", "code"], keep="first", maintain_order=True)
     counts = dict(pairs.group_by("decision").len().iter_rows())
+    of_kind: dict[str, Any] = {kind: int(counts.get(kind, 0)) for kind in DECISIONS}
     shown = table.filter((pl.col("decision") != DECLARED) & ~(is_rest & (pl.col("num_values") == 0)))
     return UnitsReport(
         dataset=str(dataset),
         num_pairs=len(pairs),
-        **{kind: int(counts.get(kind, 0)) for kind in DECISIONS},
+        **of_kind,
         values_refused=int(table.filter(pl.col("decision") == REFUSED)["num_values"].sum()),
         table=tuple(shown.select(_SHOWN).iter_rows(named=True)),
     )

@@ -87,7 +87,7 @@ def validate(
         open_run(run, job, config, Progress(sites=job.sites, num_subjects={site: len(had_it)}))
         write_weights(run, job, weights, num_rounds=config.rounds)
         predict(run, store.path, labels, out)
-        made = pl.read_parquet(out)
+        made = pl.read_parquet(out, glob=False)
     figures = bootstrap_metrics(made["boolean_value"], made["predicted_boolean_probability"], made["subject_id"])
     told = {"patients": float(len(had_it)), "with_outcome": float(had_it.sum())}
     for name in _METRICS:

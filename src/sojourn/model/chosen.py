@@ -3,17 +3,17 @@
     log p(target | x) = l_target - log sum over c >= last of exp(l_c),    l = W x + b
 
 The softmax is over the codes from the last one on, so decisions are sorted by it and worked off in chunks, each over
-the columns that its decisions can choose: about half of the products, and a chunk stays in the processor's cache. What
-the backward pass needs of a chunk is kept in the precision of its products, or made again where it would be too much.
+the columns that its decisions can choose, and a chunk stays in the processor's cache. What the backward pass needs of a
+chunk is kept in the precision of its products, or made again where it would be too much.
 
 A bias may be added to the logits: one of its instant for all codes, and one of the decision itself for a few.
 
 Shape letters: N decisions, V codes and END, K features, I instants, S codes with a bias of the decision.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +22,8 @@ from sojourn.model.linear import fill_rows
 # Elements of the logits at a time: a few MB on a processor; a GPU wants larger products.
 _CHUNK = {"cpu": 2**19}
 _CHUNK_ELSEWHERE = 2**26
+_NARROWEST = 16
+"""Widths of chunks are multiples of it."""
 _MOST_KEPT = 2**26
 """Elements of the logits up to which the probabilities wait for the backward pass: 128 MB in bfloat16."""
 
@@ -81,9 +83,6 @@ def chosen_log_prob(
     return log_p
 
 
-_NUM_WIDTHS = 16
-
-
 class _Chunk(NamedTuple):
     """Decisions that share the columns from `first` on."""
 
@@ -91,13 +90,24 @@ class _Chunk(NamedTuple):
     first: int
 
 
-def _chunks(last_N: Tensor, num_codes: int) -> Iterator[_Chunk]:
-    """Decisions sorted by the last code, in runs."""
-    size = max(_CHUNK.get(last_N.device.type, _CHUNK_ELSEWHERE) // num_codes, 16)
+def _chunks(last_N: Tensor, num_codes: int) -> list[_Chunk]:
+    """Decisions sorted by the last code, in runs of as many logits; a run ends where half of its columns would do.
+
+    Widths and sizes are few, so that products have few shapes.
+    """
+    most = _CHUNK.get(last_N.device.type, _CHUNK_ELSEWHERE)
     order = torch.argsort(last_N)
-    step = max(num_codes // _NUM_WIDTHS, 1)  # few widths, so that products have few shapes
-    for i, first in enumerate(last_N[order[::size]].clamp_min(0).tolist()):
-        yield _Chunk(order[i * size : (i + 1) * size], first // step * step)
+    own = num_codes - last_N[order].clamp_min(0).cpu().numpy()  # columns that each needs, from the most on
+    chunks, start = [], 0
+    while start < len(own):
+        step = max(2 ** (int(own[start]).bit_length() - 3), _NARROWEST)
+        width = min(-(int(own[start]) // -step) * step, num_codes)
+        size = max(most // width // _NARROWEST, 1) * _NARROWEST
+        narrower = int(np.searchsorted(-own, -(width // 2))) if width > 2 * _NARROWEST else len(own)
+        stop = min(start + size, narrower, len(own))
+        chunks.append(_Chunk(order[start:stop], num_codes - width))
+        start = stop
+    return chunks
 
 
 class _Asked(NamedTuple):
@@ -151,9 +161,10 @@ class _Chosen(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         asked = _Asked(*arguments)
         out = torch.empty(len(asked.x), device=asked.x.device)
-        is_kept = any(ctx.needs_input_grad) and len(asked.x) * len(asked.weight) <= _MOST_KEPT
-        kept = []
-        for chunk in _chunks(asked.last, len(asked.weight)):
+        chunks, kept = _chunks(asked.last, len(asked.weight)), []
+        num_logits = sum(len(rows) * (len(asked.weight) - first) for rows, first in chunks)
+        is_kept = any(ctx.needs_input_grad) and num_logits <= _MOST_KEPT
+        for chunk in chunks:
             logit = asked.logits(chunk)
             p = torch.softmax(logit, -1)
             # log of the sum of exponentials, from the likeliest code: its probability does not vanish.

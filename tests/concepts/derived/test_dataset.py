@@ -131,3 +131,10 @@ def test_the_command_prints_what_it_added(dataset: Path, tmp_path: Path, capsys:
     called = call(capsys, "derive", dataset, tmp_path / "out", "--scores", "urine_rate", "--json")
     assert called.code == 0, called.err
     assert json.loads(called.out)["events"] == {"DERIVED//urine_rate": 8}
+
+
+def test_brackets_in_a_path_are_no_pattern(dataset: Path, tmp_path: Path) -> None:
+    named = dataset.rename(tmp_path / "meds[1]")
+    derive(named, tmp_path / "out[2]")
+    build(tmp_path / "store[3]", [tmp_path / "out[2]"])
+    assert any(code.startswith("DERIVED//") for code in read_codes(tmp_path / "out[2]")["code"])

@@ -108,6 +108,19 @@ def test_a_wrong_override_is_refused(hospitals: Path, tmp_path: Path, text: str,
     assert not (hospitals / UNITS).exists()
 
 
+def test_overrides_that_speak_of_nothing_are_told(hospitals: Path, tmp_path: Path) -> None:
+    """A misspelt name was ignored silently."""
+    (tmp_path / "units.csv").write_text(
+        "site,concept,code,unit\nsouth,ionized_calcium,,mEq/L\nsoth,ionized_calcium,,mEq/L\n,ionised_calcium,,mEq/L\n"
+    )
+    report = infer_units(hospitals, overrides=tmp_path / "units.csv")
+    assert report.overridden == 1
+    assert set(report.unused_overrides) == {
+        "site soth, concept ionized_calcium: mEq/L",
+        "concept ionised_calcium: mEq/L",
+    }
+
+
 def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must be a MEDS data set"):
         infer_units(tmp_path)

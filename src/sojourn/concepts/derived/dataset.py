@@ -77,7 +77,7 @@ def derive(dataset: Path, out: Path, *, scores: Sequence[str] | None = None) -> 
 
 def _piece(piece: Piece, rules: UnitRules, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows of a piece as they are, and what is derived from them."""
-    spans = (pl.scan_parquet(span.path).slice(span.offset, span.num_rows).collect() for span in piece.spans)
+    spans = (pl.scan_parquet(span.path, glob=False).slice(span.offset, span.num_rows).collect() for span in piece.spans)
     rows = pl.concat(spans, how="diagonal_relaxed")
     roots = [root for name in names for root in SCORES[name].roots]
     return rows, derive_scores(as_concepts(read_piece(piece), rules, roots), names)
@@ -128,7 +128,7 @@ def _metadata(dataset: Path, part: Path, names: Sequence[str], added: Counter[st
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(path.read_bytes())
     path = dataset / "metadata" / "codes.parquet"
-    known = pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=meds.CODES_SCHEMA)
+    known = pl.read_parquet(path, glob=False) if path.exists() else pl.DataFrame(schema=meds.CODES_SCHEMA)
     about = {code: told for name in names for code, told in SCORES[name].codes.items() if added[code]}
     new: list[dict[str, Any]] = [
         {"code": code, "description": text, "unit": unit, "target_only": False} for code, (text, unit) in about.items()

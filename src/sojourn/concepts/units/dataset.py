@@ -1,23 +1,26 @@
 """Unit inference for a whole MEDS data set: one pass over its values, one table beside its codes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from rich.markup import escape
 
 from sojourn.concepts.tables import concept_table
 from sojourn.concepts.units.decide import Decision, candidate, decide
 from sojourn.concepts.units.declared import Declared, declared_units
 from sojourn.concepts.units.evidence import Values
-from sojourn.concepts.units.overrides import Override, as_overrides, overridden, read_overrides
+from sojourn.concepts.units.overrides import Override, as_overrides, overridden, read_overrides, unused
 from sojourn.concepts.units.tally import Tally, tally_values
 from sojourn.errors import DataError
 from sojourn.events import meds
 from sojourn.events.units import MIXED, OUTSIDE, OVERRIDDEN, REFUSED, UNITS, UNITS_SCHEMA, UnitsReport, describe_units
 from sojourn.files import atomic_file
+from sojourn.progress import console
 
 OVERRIDES = Path("metadata/unit_overrides.csv")
 """The override file that a data set was last given; it counts until another one is."""
@@ -56,7 +59,10 @@ def infer_units(dataset: Path, *, overrides: Path | None = None) -> UnitsReport:
         with atomic_file(kept) as part:
             lines.write_csv(part)
     meds.write_table(table, dataset / UNITS)
-    return describe_units(table, dataset)
+    idle = unused(said, table)
+    for line in idle:
+        console.print(f"the override {escape(line)} speaks of nothing in {escape(str(dataset))}: check its names")
+    return replace(describe_units(table, dataset), unused_overrides=idle)
 
 
 def units_table(declared: list[Declared], tally: Tally, overrides: list[Override]) -> pl.DataFrame:

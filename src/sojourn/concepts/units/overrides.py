@@ -28,6 +28,10 @@ class Override(NamedTuple):
         wanted = (self.site, self.concept, self.code)
         return all(want is None or want == have for want, have in zip(wanted, (site, concept, code), strict=True))
 
+    def __str__(self) -> str:
+        named = {"site": self.site, "concept": self.concept, "code": self.code}
+        return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None) + f": {self.unit}"
+
     @property
     def weight(self) -> tuple[bool, bool]:
         """The line that says most counts: one for a code before one for a concept, then one for a site."""
@@ -46,7 +50,7 @@ def read_overrides(path: Path) -> pl.DataFrame:
         if path.suffix.lower() in (".yaml", ".yml"):
             rows: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or []
         else:
-            rows = pl.read_csv(path, infer_schema=False).to_dicts()
+            rows = pl.read_csv(path, infer_schema=False, glob=False).to_dicts()
     except (OSError, UnicodeDecodeError, yaml.YAMLError, pl.exceptions.PolarsError) as error:
         msg = f"overrides must be a CSV file or a YAML list; reading {path} gave {type(error).__name__}."
         raise ConfigError(msg) from error
@@ -87,3 +91,9 @@ def overridden(overrides: list[Override], site: str | None, concept: str, code: 
         msg = f"overrides must name a unit of {concept} ({known}) or {RAW}; got {line.unit!r}."
         raise ConfigError(msg)
     return True, unit
+
+
+def unused(overrides: list[Override], table: pl.DataFrame) -> tuple[str, ...]:
+    """The lines that speak of no pair of a table of units: a name in them may be misspelt."""
+    pairs = table.select("site", "concept", "code").unique().rows()
+    return tuple(str(line) for line in overrides if not any(line.fits(*pair) for pair in pairs))

@@ -70,7 +70,9 @@ def plant(datasets: Sequence[Path], out: Path, *, site: str, num: int = 100, see
         known = pl.concat([read_codes(dataset) for dataset in datasets]).unique("code", maintain_order=True)
         write_table(known.filter(pl.col("code").is_in(table["code"].implode())), part / "metadata" / "codes.parquet")
         write_table(pl.DataFrame({"subject_id": ids, "split": "train"}), part / "metadata" / "subject_splits.parquet")
-        if units := [pl.read_parquet(dataset / UNITS) for dataset in datasets if (dataset / UNITS).exists()]:
+        if units := [
+            pl.read_parquet(dataset / UNITS, glob=False) for dataset in datasets if (dataset / UNITS).exists()
+        ]:
             own = pl.concat(units).filter(pl.col("site") == site, pl.col("code").is_in(table["code"].implode()))
             write_table(own, part / UNITS)
         named = {"dataset_name": "canaries", "site_id_columns": ["site"], "seed": seed}

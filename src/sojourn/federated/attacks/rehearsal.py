@@ -85,7 +85,7 @@ def rehearse(
     store = _planted(out, datasets, site, num_canaries, seed)
     names = sorted(store.subjects["site"].unique()) if sites is None else sorted({site, *sites})
     rows = store.rows(split="train", sites=[site])
-    planted = pl.read_parquet(out / "canaries" / "metadata" / "subject_splits.parquet")["subject_id"]
+    planted = pl.read_parquet(out / "canaries" / "metadata" / "subject_splits.parquet", glob=False)["subject_id"]
     is_canary = store.subjects["subject_id"].gather(rows).is_in(planted.implode()).to_numpy()
     groups = groups_of(rows, is_canary, site, seed=seed)
     left_out = {site: np.setdiff1d(rows, groups.reference)}
