@@ -21,7 +21,7 @@ from sojourn.adaptation.description import LEAST_LIKENESS, NUM_FEATURES, Floats,
 from sojourn.adaptation.identity import run_identity, store_identity
 from sojourn.adaptation.newrun import is_finished, lineage, read_log, unfinished_run, write_run
 from sojourn.errors import ConfigError
-from sojourn.events.codes import UNKNOWN, ancestors
+from sojourn.events.codes import UNKNOWN, ancestors, family_expr, kind_expr
 from sojourn.events.fold import unknown_of
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import SCHEMA, ModelVocabulary
@@ -144,13 +144,35 @@ def extended_table(known: ModelVocabulary, own: pl.DataFrame) -> tuple[pl.DataFr
     is_code = ~pl.col("target_only") & ~pl.col("code").str.ends_with(UNKNOWN)
     added = own.filter(lacks & is_code & (pl.col("count") > 0))
     whole = pl.concat([known.table, added.with_columns(count=pl.lit(0, pl.Int64))])
-    kind = pl.when(pl.col("code") == UNKNOWN).then(0).when("target_only").then(3).when("is_static").then(1).otherwise(2)
-    whole = whole.sort(kind, "code").drop("index").with_row_index("index")
+    whole = whole[_order(whole, len(known))].drop("index").with_row_index("index")
     index = {code: k for k, code in enumerate(whole["code"])}
     nearest = [next((index[a] for a in ancestors(code) if a in index), None) for code in whole["code"]]
     unknown = [index[unknown_of(code, index)] for code in whole["code"]]
     pointers = {"parent": pl.Series(nearest, dtype=pl.UInt32), "unknown": pl.Series(unknown, dtype=pl.UInt32)}
     return whole.with_columns(**pointers).select(list(SCHEMA)), added
+
+
+def _order(table: pl.DataFrame, num_known: int) -> list[int]:
+    """Rows of a table, of which the first ones are known, with each further code among the known ones.
+
+    It comes behind the known one of its family whose name is before its own; a family that is new comes first among
+    those of its kind, as the families with the fewest events do.
+    """
+    rows = table.select(kind_expr().alias("kind"), family_expr().alias("family"), "code").rows()
+    families: dict[tuple[int, str], list[tuple[str, int]]] = {}
+    for place, (kind, family, code) in enumerate(rows[:num_known]):
+        families.setdefault((kind, family), []).append((code, place))
+    begins = [sum(other < kind for other, _, _ in rows[:num_known]) for kind in range(4)]
+
+    def key(row: int) -> tuple[int, bool, int, str]:
+        kind, family, code = rows[row]
+        if row < num_known:
+            return row, False, kind, code
+        mine = families.get((kind, family))
+        begin = min(place for _, place in mine) if mine else begins[kind]
+        return max((place for name, place in mine or () if name < code), default=begin - 1), True, kind, code
+
+    return sorted(range(len(rows)), key=key)
 
 
 def extended_network(base: Run, vocabulary: ModelVocabulary, added: pl.DataFrame) -> tuple[Network, Floats]:

@@ -44,6 +44,16 @@ def parent_expr(code: str = "code") -> pl.Expr:
     return pl.col(code).str.extract(r"^(.+)//.*$", 1)
 
 
+def family_expr(code: str = "code") -> pl.Expr:
+    """First level of every code."""
+    return pl.col(code).str.split(SEPARATOR).list.first()
+
+
+def kind_expr() -> pl.Expr:
+    """From `code`, `target_only` and `is_static`: 0 for `//unknown`, 1 static, 2 timed, 3 target-only."""
+    return pl.when(pl.col("code") == UNKNOWN).then(0).when("target_only").then(3).when("is_static").then(1).otherwise(2)
+
+
 def is_terminal_expr(code: str = "code") -> pl.Expr:
     """Whether nothing can follow the event: death, or leaving the hospital."""
     name = pl.col(code)

@@ -52,8 +52,9 @@ class Translation:
 class ModelVocabulary:
     """The codes that a model knows.
 
-    Index 0 is `//unknown`; then come static, timed and target-only codes, each by name: this is the canonical order
-    of the events inside an instant. Every level above a code has an entry `<level>//unknown` for codes that were
+    Index 0 is `//unknown`; then come static, timed and target-only codes, the family (first level) with the fewest
+    training events first, each by name: this is the canonical order of the events inside an instant. Few codes are
+    left to choose from after one of a large family, and related codes follow each other. Every level above a code has an entry `<level>//unknown` for codes that were
     never seen in training.
 
     Attributes
@@ -237,8 +238,8 @@ def _describe(known: pl.DataFrame, names: set[str], kept: dict[str, int], folded
         facts.append((name, all(target for target, _ in mine), all(static for _, static in mine), kept.get(name, 0)))
     schema = {"code": pl.String, "target_only": pl.Boolean, "is_static": pl.Boolean, "count": pl.Int64}
     table = pl.DataFrame(facts, schema=schema, orient="row")
-    kind = pl.when(pl.col("code") == UNKNOWN).then(0).when("target_only").then(3).when("is_static").then(1).otherwise(2)
-    table = table.sort(kind, "code").with_row_index("index")
+    num_events = pl.col("count").sum().over(grammar.family_expr())
+    table = table.sort(grammar.kind_expr(), num_events, "code").with_row_index("index")
     index = {code: k for k, code in enumerate(table["code"])}
     nearest = [next((index[a] for a in ancestors(code) if a in index), None) for code in table["code"]]
     unknown = [index[unknown_of(code, index)] for code in table["code"]]
