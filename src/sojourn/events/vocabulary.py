@@ -54,8 +54,8 @@ class ModelVocabulary:
 
     Index 0 is `//unknown`; then come static, timed and target-only codes, the family (first level) with the fewest
     training events first, each by name: this is the canonical order of the events inside an instant. Few codes are
-    left to choose from after one of a large family, and related codes follow each other. Every level above a code has an entry `<level>//unknown` for codes that were
-    never seen in training.
+    left to choose from after one of a large family, and related codes follow each other. Every level above a code has
+    an entry `<level>//unknown` for codes that were never seen in training.
 
     Attributes
     ----------
