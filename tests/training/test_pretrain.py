@@ -23,9 +23,11 @@ from helpers.golden_run import GOLDEN, golden_losses
 from helpers.toy_process import LACTATE_SHARE, LOCAL_CODE, SETTINGS, Row, build_toy_store, toy_record
 from sojourn.errors import ConfigError, RunError
 from sojourn.events.store import EventStore
+from sojourn.training.config import read_config
 from sojourn.training.pretrain import pretrain
 from sojourn.training.run import Run
 from sojourn.training.sampler import Sampler
+from sojourn.training.selection import Selection
 
 SHORT = SETTINGS | {"max_steps": 20, "epochs": 100, "instants_per_batch": 256}
 
@@ -129,6 +131,23 @@ def test_resume_goes_on_with_more_steps(small_store: Path, short_run: Path, tmp_
     assert lines[:3] == losses_of(short_run)
     assert [line["step"] for line in lines[3:]] == [30]
     assert yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["config"]["max_steps"] == 30
+
+
+def test_a_run_of_a_version_with_another_order_of_codes_keeps_it(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights would stand for other codes, whether it goes on or is only asked for again."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr("sojourn.events.codes.family_expr", lambda: pl.lit(""))
+        for name in ("whole", "begun"):
+            pretrain(small_store, tmp_path / name, config=SHORT)
+        pretrain(small_store, tmp_path / "whole", config=SHORT | {"max_steps": 30}, resume=True)
+    old = Run(tmp_path / "begun").vocabulary
+    assert list(old.index) != list(Selection(EventStore.open(small_store), read_config(SHORT)).vocabulary.index)
+    assert pretrain(small_store, tmp_path / "begun", config=SHORT).was_finished
+    assert Run(tmp_path / "begun").vocabulary.table.equals(old.table)
+    pretrain(small_store, tmp_path / "begun", config=SHORT | {"max_steps": 30}, resume=True)
+    assert_same_run(tmp_path / "begun", tmp_path / "whole")
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(small_store: Path, tmp_path: Path) -> None:

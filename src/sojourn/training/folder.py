@@ -11,6 +11,7 @@ import polars as pl
 from sojourn.concepts.coverage import coverage
 from sojourn.errors import RunError
 from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_file, write_json
 from sojourn.training.config import read_config
 from sojourn.training.fits import density_fits
@@ -59,6 +60,12 @@ def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:
             f"or pass --resume to train it further with other epochs, max_steps or patience."
         )
         raise RunError(msg)
+
+
+def begun_vocabulary(run: Path) -> ModelVocabulary | None:
+    """Vocabulary of a run that was begun in the folder, if there is one."""
+    is_begun = (run / SETTINGS).exists() and (run / VOCABULARY).exists()
+    return ModelVocabulary.load(run / VOCABULARY) if is_begun else None
 
 
 def open_folder(run: Path, selection: Selection) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sojourn.events.store import EventStore
 from sojourn.training.config import PretrainConfig, read_config
 from sojourn.training.devices import is_first_process
-from sojourn.training.folder import FITS, check_folder, describe, forget_description, open_folder
+from sojourn.training.folder import FITS, begun_vocabulary, check_folder, describe, forget_description, open_folder
 from sojourn.training.selection import Selection
 from sojourn.training.trainer import Trainer
 
@@ -58,6 +58,8 @@ def pretrain(
     settings = read_config(config)
     selection = Selection(EventStore.open(store), settings)
     check_folder(run, selection, resume=resume)
+    if (begun := begun_vocabulary(run)) is not None and begun.index != selection.vocabulary.index:
+        selection = Selection(selection.store, settings, begun)  # a version before this one put codes in another order
     trainer = Trainer(selection, run)  # where it cannot be made, say for want of a device, nothing is written
     if is_first_process():
         open_folder(run, selection)

@@ -29,6 +29,7 @@ class Selection:
     ----------
     store : the open store.
     config : the run's settings.
+    vocabulary : of a run that was begun before; without one it is chosen from the training subjects.
 
     Raises
     ------
@@ -36,7 +37,7 @@ class Selection:
         If no subject is left for training or tuning, or a site or an outcome is not in the store.
     """
 
-    def __init__(self, store: EventStore, config: PretrainConfig) -> None:
+    def __init__(self, store: EventStore, config: PretrainConfig, vocabulary: ModelVocabulary | None = None) -> None:
         self.store, self.config = store, config
         self._check_sites()
         self.train_rows, tuning_rows = split_rows(store, config)
@@ -47,7 +48,9 @@ class Selection:
                 f"{len(self.tuning_rows)} in {store.path}. Check held_out_sites, train_splits and tuning_split."
             )
             raise ConfigError(msg)
-        self.vocabulary = ModelVocabulary.fit(store, self.train_rows, min_count=config.min_count)
+        if vocabulary is None:
+            vocabulary = ModelVocabulary.fit(store, self.train_rows, min_count=config.min_count)
+        self.vocabulary = vocabulary
         self.outcomes = self._outcomes()
         self.sites: list[str] = sorted(store.subjects[self.train_rows]["site"].unique().to_list())
         self.reader = RecordReader(store, self.vocabulary, self.sites)
