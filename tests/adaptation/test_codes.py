@@ -1,5 +1,6 @@
 """A run that is taught the codes of another hospital."""
 
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from helpers.toy_process import LACTATE, LOCAL_CODE, Row, build_toy_store, toy_record, write_toy_labels
-from sojourn.adaptation.codes import ExtendReport, extend
+from sojourn.adaptation.codes import ExtendReport, _order, extend
 from sojourn.errors import ConfigError, RunError
 from sojourn.events.splits import assign_splits
 from sojourn.events.store import EventStore
@@ -65,6 +66,29 @@ def test_nothing_of_the_known_codes_changes(report: ExtendReport, toy_run: Path)
     codes = before.vocabulary.table["code"].to_list()
     kept = [code for code in after.vocabulary.table["code"] if code in before.vocabulary.index]
     assert kept == codes  # the canonical order inside an instant
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_new_codes_join_their_families_and_known_ones_keep_their_order(seed: int) -> None:
+    """Families of a known vocabulary stand by number of events, or by name where an earlier version made it."""
+    rng = np.random.default_rng(seed)
+    names = [f"{family}//{i}" for family in rng.permutation([*"ABCDE"]) for i in range(9)]
+    is_static = {family: bool(rng.random() < 0.3) for family in "ABCDE"}
+    picked = [name for name in names if rng.random() < 0.3]
+    known = ["//unknown", *sorted(picked, key=lambda name: not is_static[name[0]])]
+    added = [name for name in names if name not in known and rng.random() < 0.5]
+    codes = known + list(rng.permutation(added))
+    statics = [is_static.get(code[0], False) for code in codes]
+    found = [
+        codes[i] for i in _order(pl.DataFrame({"code": codes, "target_only": False, "is_static": statics}), len(known))
+    ]
+    assert sorted(found) == sorted(codes)
+    assert [code for code in found if code in known] == known
+    kinds = [not is_static[code[0]] for code in found[1:]]
+    assert kinds == sorted(kinds)
+    runs = [family for family, _ in groupby(found[1:], key=lambda code: code[0])]
+    assert len(runs) == len(set(runs))
+    assert all(found.index(one) < found.index(two) for one, two in pairwise(sorted(found)) if one[0] == two[0])
 
 
 def test_risks_of_patients_without_the_code_are_the_same(

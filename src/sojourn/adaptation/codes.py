@@ -7,6 +7,7 @@ code with words; what else there is, and for other networks everything, is taken
 (`description`).
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,15 +163,21 @@ def _order(table: pl.DataFrame, num_known: int) -> list[int]:
     families: dict[tuple[int, str], list[tuple[str, int]]] = {}
     for place, (kind, family, code) in enumerate(rows[:num_known]):
         families.setdefault((kind, family), []).append((code, place))
+    for mine in families.values():
+        mine.sort()
     begins = [sum(other < kind for other, _, _ in rows[:num_known]) for kind in range(4)]
 
-    def key(row: int) -> tuple[int, bool, int, str]:
+    def key(row: int) -> tuple[int, int, int, str, str]:
+        """The known row that a code comes behind; there first the rest of a family, then new ones, then a beginning."""
         kind, family, code = rows[row]
         if row < num_known:
-            return row, False, kind, code
+            return row, 0, 0, family, code
         mine = families.get((kind, family))
-        begin = min(place for _, place in mine) if mine else begins[kind]
-        return max((place for name, place in mine or () if name < code), default=begin - 1), True, kind, code
+        if mine is None:
+            return begins[kind] - 1, kind, 2, family, code
+        number = bisect(mine, (code,))
+        place, rank = (mine[number - 1][1], 1) if number else (min(place for _, place in mine) - 1, 3)
+        return place, kind, rank, family, code
 
     return sorted(range(len(rows)), key=key)
 

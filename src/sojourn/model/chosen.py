@@ -91,7 +91,7 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(last_N: Tensor, num_codes: int) -> list[_Chunk]:
-    """Decisions sorted by the last code, in runs of as many logits; a run ends where half of its columns would do.
+    """Decisions sorted by the last code, in runs of as many logits; a wide run ends where half of its columns would do.
 
     Widths and sizes are few, so that products have few shapes.
     """
@@ -172,6 +172,7 @@ class _Chosen(torch.autograd.Function):
             out[chunk.rows] = logit.gather(1, asked.target[chunk.rows, None] - chunk.first)[:, 0] - log_sum
             if is_kept:
                 kept.append(asked.slope(p, chunk))
+        ctx.chunks = chunks
         ctx.save_for_backward(*asked, *kept)
         return out
 
@@ -190,7 +191,7 @@ class _Chosen(torch.autograd.Function):
         share = (grad / largest).to(x.dtype)[:, None]
         scaled = torch.cat([x * share, share], 1)
         dboth = torch.zeros(len(weight), scaled.shape[1], device=x.device)
-        for i, chunk in enumerate(_chunks(asked.last, len(weight))):
+        for i, chunk in enumerate(ctx.chunks):
             rows, first = chunk
             slope = kept[i] if kept else asked.slope(torch.softmax(asked.logits(chunk), -1), chunk)
             if dinstant is not None and asked.instant is not None:

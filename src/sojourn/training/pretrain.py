@@ -58,7 +58,8 @@ def pretrain(
     settings = read_config(config)
     selection = Selection(EventStore.open(store), settings)
     check_folder(run, selection, resume=resume)
-    if (begun := begun_vocabulary(run)) is not None and begun.index != selection.vocabulary.index:
+    begun, now = begun_vocabulary(run), selection.vocabulary
+    if begun is not None and begun.index != now.index and begun.index.keys() == now.index.keys():
         selection = Selection(selection.store, settings, begun)  # a version before this one put codes in another order
     trainer = Trainer(selection, run)  # where it cannot be made, say for want of a device, nothing is written
     if is_first_process():
