@@ -111,6 +111,19 @@ def test_bytes_that_are_no_text_do_not_stop_a_table(tmp_path: Path) -> None:
     assert frame["b"].to_list() == ["caf�", "é"]
 
 
+@pytest.mark.parametrize("form", ["csv", "csv.gz"])
+def test_a_malformed_row_with_such_a_byte_is_set_aside_alone(tmp_path: Path, form: str) -> None:
+    """It refused the whole file."""
+    content = b"a,b\n1,x\n2,caf\xe9,3\n4,\xe2\x82\n"
+    (tmp_path / f"t.{form}").write_bytes(gzip.compress(content) if form.endswith("gz") else content)
+    tables = RawTables(tmp_path, pytest.fail)
+    batches = list(tables.stream("t", lambda frame: (as_events(), quarantine(frame, "tested")), ["a", "b"]))
+    rows = pl.concat([batch.quarantined for batch in batches]).sort("row")
+    assert rows["reason"].to_list() == ["tested", "malformed_row", "tested"]
+    assert rows["record"][1] == '{"text":"2,caf�,3"}'
+    assert "�" in rows["record"][2]
+
+
 def test_a_truncated_file_is_an_error_with_its_place(tmp_path: Path) -> None:
     whole = gzip.compress(TEXT.encode() * 1000)
     (tmp_path / "t.csv.gz").write_bytes(whole[: len(whole) // 2])

@@ -16,6 +16,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from sojourn.errors import SchemaError
+from sojourn.sources.replaced import ReplacedBytes
 
 _BLOCK_BYTES = 8 << 20
 _PARQUET_ROWS = 65_536
@@ -31,6 +32,11 @@ class TextFormat(NamedTuple):
     quote: str = '"'
     """Character around fields that hold a separator."""
 
+    @property
+    def is_utf8(self) -> bool:
+        """Whether no other encoding was said."""
+        return self.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+
 
 PLAIN = TextFormat()
 """Comma, UTF-8, double quotes: what archives publish."""
@@ -42,8 +48,7 @@ def columns_of(path: Path, text: TextFormat = PLAIN) -> list[str]:
         if path.suffix.lower() == ".parquet":
             return list(pa_parquet.read_schema(path).names)
         opener = gzip.open if path.suffix.lower() == ".gz" else open
-        utf8 = text.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-        encoding, errors = ("utf-8-sig", "replace") if utf8 else (text.encoding, "strict")
+        encoding, errors = ("utf-8-sig", "replace") if text.is_utf8 else (text.encoding, "strict")
         with opener(path, "rt", encoding=encoding, errors=errors, newline="") as file:
             return next(csv.reader(file, delimiter=text.separator, quotechar=text.quote), [])
 
@@ -110,9 +115,8 @@ def _read_csv(
         malformed.append((row.number - 2, row.text))  # `number` counts from 1 and includes the header
         return "skip"
 
-    # Binary, because one wrong byte must not stop a table; whole numbers and times are parsed by the source.
-    convert = pa_csv.ConvertOptions(
-        column_types=dict.fromkeys(columns, pa.binary()),
+    convert = pa_csv.ConvertOptions(  # numbers and times are parsed by the source
+        column_types=dict.fromkeys(columns, pa.large_string()),
         include_columns=columns,
         null_values=[""],
         strings_can_be_null=True,
@@ -122,7 +126,7 @@ def _read_csv(
         readable(path),
         pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None) as stream,
         pa_csv.open_csv(
-            stream,
+            ReplacedBytes(stream) if text.is_utf8 else stream,
             read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False, encoding=text.encoding),
             parse_options=pa_csv.ParseOptions(
                 delimiter=text.separator, quote_char=text.quote, invalid_row_handler=set_aside, newlines_in_values=True
@@ -134,8 +138,9 @@ def _read_csv(
             skipped = {number for number, _ in malformed}
             numbers = _number(start, batch.num_rows, skipped)
             start = int(numbers[-1]) + 1 if len(numbers) else start
-            fields = [_decode(column).alias(name) for name, column in zip(columns, batch.columns, strict=True)]
-            yield pl.DataFrame([pl.Series("row", numbers), *fields])
+            fields = [cast(pl.Series, pl.from_arrow(column)) for column in batch.columns]
+            named = [field.alias(name) for name, field in zip(columns, fields, strict=True)]
+            yield pl.DataFrame([pl.Series("row", numbers), *named])
 
 
 def _number(start: int, count: int, skipped: set[int]) -> np.ndarray:
@@ -144,15 +149,6 @@ def _number(start: int, count: int, skipped: set[int]) -> np.ndarray:
     if skipped:
         numbers = numbers[~np.isin(numbers, np.fromiter(skipped, np.uint64))]
     return numbers[:count]
-
-
-def _decode(column: pa.Array) -> pl.Series:
-    """Bytes to text; a byte that is no UTF-8 becomes a replacement character."""
-    try:
-        return cast(pl.Series, pl.from_arrow(column.cast(pa.large_string())))
-    except pa.ArrowInvalid:
-        values = (None if value is None else value.decode(errors="replace") for value in column.to_pylist())
-        return pl.Series(values, dtype=pl.String)
 
 
 def regroup(frames: Iterator[pl.DataFrame], batch_rows: int) -> Iterator[pl.DataFrame]:
