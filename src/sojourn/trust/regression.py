@@ -129,7 +129,7 @@ def _metrics(sums: FloatArray) -> dict[str, FloatArray]:
     rows, absolute, squared, label, label_squared = sums.T
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = label_squared - label**2 / rows
-        has_spread = spread > 1e-12 * np.maximum(label_squared, 1e-300)
+        has_spread = spread > 1e-12 * np.maximum(label_squared, 1e-280)
         return {
             "mae": absolute / rows,
             "rmse": np.sqrt(squared / rows),
