@@ -1,4 +1,8 @@
-"""A stream of UTF-8 whose wrong bytes are replaced, since one of them must not stop a table."""
+"""A stream of UTF-8 whose wrong bytes are replaced, since one of them must not stop a table.
+
+The standard library's `codecs.EncodedFile` gives more bytes than it is asked for where it replaces some, which a reader
+of a buffer's size does not expect.
+"""
 
 import codecs
 import io
