@@ -128,3 +128,22 @@ def test_curves_match_scikit_learn() -> None:
     theirs_precision, theirs_recall, _ = sk.precision_recall_curve(y, p)
     np.testing.assert_allclose(recall[::-1], theirs_recall[:-1])
     np.testing.assert_allclose(precision[::-1], theirs_precision[:-1])
+
+
+@pytest.mark.parametrize(
+    ("slope", "level", "shift"), [(0.3, -3.0, 0.0), (1.0, -3.0, 2.0), (0.1, 0.0, 3.0), (4.0, 1.0, -2.0)]
+)
+def test_far_miscalibrated_predictions_have_the_slope_of_the_likeliest_fit(
+    slope: float, level: float, shift: float
+) -> None:
+    """Newton steps that were clipped one by one went in circles here; checked against scipy."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(level, 1.5, 3000)
+    y = (rng.random(3000) < 1 / (1 + np.exp(-(shift + slope * x)))).astype(float)
+
+    def loss(theta: np.ndarray) -> float:
+        eta = theta[0] + theta[1] * x
+        return float(np.sum(np.logaddexp(0, eta) - y * eta))
+
+    best = optimize.minimize(loss, [0.0, 1.0], method="BFGS").x
+    assert m.calibration_slope(y, 1 / (1 + np.exp(-x))) == pytest.approx(best[1], abs=1e-3)

@@ -200,13 +200,30 @@ def recalibration(y: FloatArray, p: FloatArray, w: FloatArray, *, fixed_slope: b
         return none
     for _ in range(50):
         gradient, hessian = _newton_terms(y, x, w, theta)
-        step = np.linalg.lstsq(hessian[:size, :size], gradient[:size], rcond=None)[0]
-        theta[:size] += np.clip(step, -2, 2)
+        step = np.zeros(2)
+        step[:size] = np.linalg.lstsq(hessian[:size, :size], gradient[:size], rcond=None)[0]
         if np.max(np.abs(step)) < 1e-9:
             return theta
+        theta = _uphill(y, x, w, theta, step)
         if np.abs(theta).max() > 1e3:
             break
     return none
+
+
+def _uphill(y: FloatArray, x: FloatArray, w: FloatArray, theta: FloatArray, step: FloatArray) -> FloatArray:
+    """`theta` after the step, or the largest half, quarter and so on of it that does not lose likelihood."""
+    least = _log_likelihood(y, x, w, theta)
+    least -= 1e-12 * abs(least)  # what rounding may cost where the step is all but nothing
+    for _ in range(30):
+        if _log_likelihood(y, x, w, theta + step) >= least:
+            break
+        step = step / 2
+    return theta + step
+
+
+def _log_likelihood(y: FloatArray, x: FloatArray, w: FloatArray, theta: FloatArray) -> float:
+    log_odds = theta[0] + theta[1] * x
+    return float(w @ (y * log_odds - np.logaddexp(0, log_odds)))
 
 
 def _newton_terms(y: FloatArray, x: FloatArray, w: FloatArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
