@@ -158,7 +158,7 @@ def test_vasoactive_rates_are_by_weight_and_minute(raw: Path) -> None:
         (0, "DRUG_END//7229", None),
         (1, "DRUG//7229//start//mcg/kg/min", pytest.approx(0.1)),
         (1, "DRUG_END//7229", None),
-        (2, "DRUG//6919//start//mg", 1000.0),
+        (2, "DRUG//6919//dose//mg", 1000.0),
     ]
     assert batch.events.sort("row", "code")["text_value"].to_list()[0] == "0.51 mg/h"
     assert batch.quarantined.select("row", "reason").rows() == [(3, "ends_before_start")]
@@ -200,7 +200,7 @@ def test_from_raw_tables_to_labels_of_death(raw: Path, tmp_path: Path) -> None:
         "LIST//6732//Spontane reactie": "gcs_eye",
         "DRUG//7229//start//mcg/kg/min": "norepinephrine//start",
         "DRUG_END//7229": "norepinephrine//end",
-        "DRUG//6919//start//mg": "antibiotic//start",
+        "DRUG//6919//dose//mg": "antibiotic//start",
         "PROCESS//9328//start": "ventilation//start",
         "ADMISSION//weightgroup//kg": "weight",
     }.items() <= concepts_of(tmp_path / "meds").items()

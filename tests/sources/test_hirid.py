@@ -155,8 +155,8 @@ def test_a_step_of_an_infusion_begins_with_its_rate(raw: Path) -> None:
         (0, "PHARMA//1000462//start//mcg/kg/min", pytest.approx(450 / 60 / 75)),
         (1, "PHARMA//1000462//start//mcg/kg/min", pytest.approx(450 / 30 / 75)),
         (2, "PHARMA_END//1000462", None),
-        (3, "PHARMA//163//start//g", 2.0),
-        (4, "PHARMA//163//start//g", 2.0),
+        (3, "PHARMA//163//dose//g", 2.0),
+        (4, "PHARMA//163//dose//g", 2.0),
         (6, "PHARMA//1000462//start//mcg/min", pytest.approx(10.0)),
         (7, "PHARMA_END//1000462", None),
     ]
@@ -202,7 +202,7 @@ def test_from_raw_tables_to_labels_of_death(raw: Path, tmp_path: Path) -> None:
         "OBSERVATION//30005110": "urine_output",
         "PHARMA//1000462//start//mcg/kg/min": "norepinephrine//start",
         "PHARMA_END//1000462": "norepinephrine//end",
-        "PHARMA//163//start//g": "antibiotic//start",
+        "PHARMA//163//dose//g": "antibiotic//start",
     }.items() <= concepts_of(tmp_path / "meds").items()
     named = dict(SOURCE.codes(raw).select("code", "description").rows())
     assert named["PHARMA_END//1000462"] == named["PHARMA//1000462"] == "Noradrenalin 1mg/ml"

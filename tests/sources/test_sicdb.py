@@ -162,7 +162,7 @@ def test_infusions_start_with_a_rate_and_end(raw: Path) -> None:
         (0, "MEDICATION_END//1562", None),
         (1, "MEDICATION//1562//start//mg/min", pytest.approx(0.008)),
         (1, "MEDICATION_END//1562", None),
-        (2, "MEDICATION//1406//start//mg", 1000.0),
+        (2, "MEDICATION//1406//dose//mg", 1000.0),
     ]
     assert batch.quarantined["reason"].to_list() == ["ends_before_start"]
 
@@ -198,7 +198,7 @@ def test_from_raw_tables_to_labels_of_death(raw: Path, tmp_path: Path) -> None:
         "DATA//708": "heart_rate",
         "MEDICATION//1562//start//mcg/kg/min": "norepinephrine//start",
         "MEDICATION_END//1562": "norepinephrine//end",
-        "MEDICATION//1406//start//mg": "antibiotic//start",
+        "MEDICATION//1406//dose//mg": "antibiotic//start",
         "ADMISSION//weight//kg": "weight",
     }.items() <= concepts_of(tmp_path / "meds").items()
     build(tmp_path / "store", [tmp_path / "meds"])

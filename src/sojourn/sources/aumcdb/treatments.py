@@ -26,9 +26,10 @@ def _drugitems(frame: pl.DataFrame, known: Known) -> Converted:
     kg = pl.when(by_kg).then(pl.lit("/kg")).otherwise(pl.lit(""))
     written = pl.when(per.is_not_null()).then(pl.concat_str(unit, kg, pl.lit("/"), per)).otherwise(unit)
     as_weighed = weighed.is_not_null()
+    kind = pl.when(is_rate).then(pl.lit("start")).otherwise(pl.lit("dose"))  # nothing runs after a dose given at once
     emits = [
         Emit(
-            code_for("DRUG", _ITEM, "start", pl.when(as_weighed).then(pl.lit("mcg/kg/min")).otherwise(written)),
+            code_for("DRUG", _ITEM, kind, pl.when(as_weighed).then(pl.lit("mcg/kg/min")).otherwise(written)),
             start,
             pl.when(as_weighed).then(weighed).otherwise(dose),
             pl.when(as_weighed).then(pl.concat_str(pl.col("dose").cast(pl.String), pl.lit(" "), written)),

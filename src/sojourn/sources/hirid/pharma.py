@@ -13,7 +13,7 @@ _MCG = {"mcg": 1.0, "mg": 1000.0, "g": 1_000_000.0}
 
 
 def _pharma(frame: pl.DataFrame, known: Known) -> Converted:
-    """Starts with rates, ends, and single doses."""
+    """Starts with rates, ends, and single doses, which are no start: nothing runs after them."""
     frame = join_patient(frame, known)
     status = to_integer(pl.col("recordstatus")).fill_null(0)
     weight = pl.col("_patient").replace_strict(known.weights or {-1: 0.0}, default=None, return_dtype=pl.Float64)
@@ -28,7 +28,7 @@ def _pharma(frame: pl.DataFrame, known: Known) -> Converted:
     frame = _with_rates(frame)
     item, time = pl.col("_item"), pl.col("_time")
     emits = [
-        Emit(code_for("PHARMA", item, "start", pl.col("_unit")), time, pl.col("_dose"), when=pl.col("_is_single")),
+        Emit(code_for("PHARMA", item, "dose", pl.col("_unit")), time, pl.col("_dose"), when=pl.col("_is_single")),
         Emit(
             code_for("PHARMA", item, "start", pl.col("_rate_unit")),
             time,

@@ -71,7 +71,7 @@ def _medication(frame: pl.DataFrame, known: Known) -> Converted:
             code_for(
                 "MEDICATION",
                 _number_of("DrugID"),
-                "start",
+                pl.when(once).then(pl.lit("dose")).otherwise(pl.lit("start")),
                 pl.when(is_weighed).then(pl.lit("mcg/kg/min")).otherwise(written),
             ),
             start,
