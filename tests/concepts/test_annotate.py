@@ -160,7 +160,8 @@ def test_codes_of_no_source_mean_the_same_everywhere():
 def test_names_units_and_attributes_are_added_once():
     codes = _codes("LAB//50912//mg/dL", "Z").drop("unit")
     named = name_codes(codes, "mimic-iv")
-    assert named.columns == [*codes.columns, "concept_unit", "concept_description", "specimen", "role", "method"]
+    about = ["concept_unit", "concept_description", "concept_min", "concept_max", "specimen", "role", "method"]
+    assert named.columns == [*codes.columns, *about]
     assert named["concept_unit"].to_list() == ["mg/dL", None]
     assert name_codes(named, "mimic-iv").equals(named)
 

@@ -12,11 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from events.conftest import write_meds
 from sojourn.errors import ConfigError, DataError, SchemaError, StoreError
 from sojourn.events import plan
 from sojourn.events.build import build_store
 from sojourn.events.records import ACCOUNTS
 from sojourn.events.store import EventStore
+from sojourn.tasks.reading import iterate_records
 
 MakeMeds = Callable[..., Path]
 MakeRows = Callable[..., pl.DataFrame]
@@ -55,6 +57,41 @@ def test_worked_example(two_stays: Path, tmp_path: Path) -> None:
     assert np.isnan(second.birth_s)
     assert [names[int(code)] for code in second.static_code] == ["GENDER//M", "WEIGHT//kg"]
     np.testing.assert_array_equal(second.static_value, np.array([np.nan, 70.5], np.float32))
+
+
+def test_values_outside_the_limits_of_their_concept_are_not_shown(tmp_path: Path) -> None:
+    """Limits hold after the conversion, and a value at a limit that no float32 hits exactly is inside."""
+    start = datetime(2150, 3, 1, 8)
+    given = [("umol", 88.4), ("umol", 8_840_000.0), ("U/min", 0.4), ("U/min", 0.41), ("mine", 1e9), ("umol", 2_000.0)]
+    rows = [(1, start, f"LAB//{code}", value, "north") for code, value in given]
+    codes = {
+        "code": ["LAB//umol", "LAB//U/min", "LAB//mine"],
+        "concept": ["creatinine", "vasopressin//start", "none_with_limits"],
+        "scale": [1 / 88.4, 1.0, 1.0],
+        "concept_min": [0.1, 0.0, None],
+        "concept_max": [25.0, 0.4, None],
+    }
+    dataset = write_meds(tmp_path / "meds", [rows], codes=codes)
+    report = build_store(tmp_path / "store", [dataset])
+    assert report.notes["values_implausible"] == 2
+    store = EventStore.open(tmp_path / "store")
+    record = store.subject(0)
+    shown = [(store.vocabulary["code"][int(c)], float(v)) for c, v in zip(record.code, record.value, strict=True)]
+    numbers = [(code, value) for code, value in shown if not np.isnan(value)]
+    assert len(shown) == 6  # the events stay
+    assert numbers == [
+        ("CONCEPT//creatinine", 1.0),
+        ("CONCEPT//creatinine", pytest.approx(2000 / 88.4)),
+        ("CONCEPT//none_with_limits", 1e9),
+        ("CONCEPT//vasopressin//start", pytest.approx(0.4)),
+    ]
+    facts = dict(store.vocabulary.select("code", "num_values").iter_rows())
+    assert facts["CONCEPT//creatinine"] == 2
+    (records,) = iterate_records(dataset, ["CONCEPT"])
+    labelled = records.events.filter(pl.col("numeric_value").is_not_null())
+    assert sorted(labelled["numeric_value"]) == pytest.approx(sorted(value for _, value in numbers))
+    raw = build_store(tmp_path / "raw", [dataset], use_concepts=False)
+    assert raw.notes["values_implausible"] == 0
 
 
 def test_vocabulary_facts(two_stays: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,27 @@ def test_every_reason_is_told_with_its_row(at_hour: Callable[[float], datetime])
         9: "no subject_id",
     }
     assert accounts.rows == {"events": 1, "static": 0, "births": 1, "quarantined": 8, "of_subjects_without_time": 0}
+
+
+def test_a_date_that_stands_for_none_does_not_push_out_the_record() -> None:
+    """The year 1, and 9999, are what some systems write where there is no date."""
+    rows, accounts = read_rows(
+        frame(
+            [
+                (1, datetime(1, 1, 1), "LAB//1", 1.0),
+                (1, T0, "LAB//1", 2.0),
+                (1, T0 + timedelta(hours=1), "MEDS_DEATH", None),
+                (1, datetime(9999, 12, 31), "LAB//1", 3.0),
+                (2, T0, "LAB//1", 4.0),
+            ]
+        )
+    )
+    assert rows.events.value[~np.isnan(rows.events.value)].tolist() == [2.0, 4.0]
+    assert rows.events.seconds.tolist() == [0, 3600, 0]
+    assert dict(pl.concat(accounts.quarantine).sort("row").select("row", "reason").iter_rows()) == {
+        0: "more than 136 years before the middle one of the subject's events",
+        3: "more than 136 years after the subject's first event",
+    }
 
 
 def test_targets_named_by_the_caller_need_a_time() -> None:

@@ -130,4 +130,6 @@ def build(
     report = run(store, datasets, workers=workers, cluster=cluster, use_concepts=concepts, outcomes=outcomes)
     if report.already_built:
         say(f"{literal(str(store))} was there already, made from the same data sets")
-    print_record(report, as_json)
+    told = {f"rows set aside: {reason}": count for reason, count in report.quarantined.items()}
+    told |= {name.replace("_", " "): count for name, count in report.notes.items() if count}
+    print_record(report, as_json, table=[{"worth knowing": name, "count": count} for name, count in told.items()])

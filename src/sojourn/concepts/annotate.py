@@ -25,14 +25,19 @@ def name_codes(codes: pl.DataFrame, source: str, *, own: "OwnTables | None" = No
     Returns
     -------
     The same rows in the same order, with `concept`, `scale` and `offset` filled, and the columns `concept_unit`,
-    `concept_description`, `specimen`, `role` and `method` (null where the tables say nothing).
+    `concept_description`, `concept_min` and `concept_max` (what is outside is not plausible), `specimen`, `role` and
+    `method` (null where the tables say nothing).
     """
     rules = None if own is None else own.codes
-    added = ("concept_unit", "concept_description", *ATTRIBUTES)
+    added = ("concept_unit", "concept_description", "concept_min", "concept_max", *ATTRIBUTES)
     named = annotate_codes(codes, source, own=rules).drop(added, strict=False)
     known = concept_table() if own is None else pl.concat([own.concepts, concept_table()])
     about = known.unique("name", keep="first").select(
-        concept="name", concept_unit="unit", concept_description="description"
+        concept="name",
+        concept_unit="unit",
+        concept_description="description",
+        concept_min="min",
+        concept_max="max",
     )
     attributes = match_codes(codes["code"], source, own=rules).select("code", *ATTRIBUTES)
     joined = named.join(about, on="concept", how="left", maintain_order="left")

@@ -47,6 +47,9 @@ class _Mapping(NamedTuple):
     table: pl.DataFrame
     scale: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+    """Limits of what is plausible, after the conversion; infinite: none."""
     local: npt.NDArray[np.uint32]
     names: pl.Series
     is_target: npt.NDArray[np.bool_]
@@ -89,9 +92,10 @@ def encode(
     _note_units(accounts, rows, meaning)
     splits, num_assigned = split_of(rows.ids)
     accounts.notes["splits_assigned"] += num_assigned
-    sketch = _sketch(rows, splits == "train")
-    events = sort_moments(_convert(rows.events, mapping))
-    static = _convert(rows.static, mapping)
+    events, static = _convert(rows.events, mapping), _convert(rows.static, mapping)
+    accounts.notes["values_implausible"] += _num_hidden(rows.events, events) + _num_hidden(rows.static, static)
+    sketch = _sketch(rows, np.concatenate([events.value, static.value]), splits == "train")
+    events = sort_moments(events)
     names, is_target = mapping.names, mapping.is_target
     if derive is not None:
         told = events if use_concepts else sort_moments(_convert(rows.events, meaning))
@@ -124,6 +128,8 @@ def _map_codes(sources: pl.Series, table: pl.DataFrame) -> _Mapping:
         .with_columns(
             pl.col("scale").fill_null(1.0),
             pl.col("offset").fill_null(0.0),
+            pl.col("concept_min").fill_null(-np.inf),
+            pl.col("concept_max").fill_null(np.inf),
             code=pl.coalesce(pl.lit(grammar.CONCEPT + grammar.SEPARATOR) + pl.col("concept"), unmarked("source")),
             target_only=pl.col("target_only").fill_null(value=False) | grammar.is_outcome_expr("source"),
         )
@@ -135,6 +141,9 @@ def _map_codes(sources: pl.Series, table: pl.DataFrame) -> _Mapping:
         found.select("source", "code", "scale", "offset"),
         found["scale"].to_numpy(),
         found["offset"].to_numpy(),
+        # Values are float32: a limit of 0.4 must not hide a value of 0.4.
+        found["concept_min"].to_numpy().astype(np.float32),
+        found["concept_max"].to_numpy().astype(np.float32),
         local,
         names,
         is_target,
@@ -143,7 +152,8 @@ def _map_codes(sources: pl.Series, table: pl.DataFrame) -> _Mapping:
 
 def _without_concepts(table: pl.DataFrame) -> pl.DataFrame:
     """The same codes, with nothing said about what they mean."""
-    return table.with_columns(concept=pl.lit(None, pl.String), scale=pl.lit(1.0), offset=pl.lit(0.0))
+    nothing = dict.fromkeys(("concept_min", "concept_max"), pl.lit(None, pl.Float64))
+    return table.with_columns(concept=pl.lit(None, pl.String), scale=pl.lit(1.0), offset=pl.lit(0.0), **nothing)
 
 
 def _note_units(accounts: Accounts, rows: Rows, mapping: _Mapping) -> None:
@@ -159,23 +169,34 @@ def _note_units(accounts: Accounts, rows: Rows, mapping: _Mapping) -> None:
 
 
 def _convert(events: Events, mapping: _Mapping) -> Events:
-    """Source codes and raw values to local codes and values in the concept's unit."""
+    """Source codes and raw values to local codes and values in the concept's unit, NaN where they are implausible."""
     value = events.value + np.float32(0)  # -0 becomes 0
     is_changed = (mapping.scale != 1) | (mapping.offset != 0)
     if is_changed.any():
         at = np.flatnonzero(is_changed[events.code])
         code = events.code[at]
         value[at] = value[at] * mapping.scale[code] + mapping.offset[code]
+    has_limits = np.isfinite(mapping.low) | np.isfinite(mapping.high)
+    if has_limits.any():
+        at = np.flatnonzero(has_limits[events.code])
+        code = events.code[at]
+        value[at[(value[at] < mapping.low[code]) | (value[at] > mapping.high[code])]] = np.nan
     return events._replace(code=mapping.local[events.code], value=value)
 
 
-def _sketch(rows: Rows, is_train: npt.NDArray[np.bool_]) -> ValueSketch:
-    """Summarise the raw values of training subjects by source code."""
-    both = []
-    for events in (rows.events, rows.static):
-        value = events.value
-        both.append(value if is_train.all() else np.where(is_train[events.subject], value, np.float32(np.nan)))
-    return sketch_values(np.concatenate([rows.events.code, rows.static.code]), np.concatenate(both))
+def _num_hidden(raw: Events, converted: Events) -> int:
+    """Values that are no longer there."""
+    return int(np.count_nonzero(np.isnan(converted.value)) - np.count_nonzero(np.isnan(raw.value)))
+
+
+def _sketch(rows: Rows, converted: npt.NDArray[np.float32], is_train: npt.NDArray[np.bool_]) -> ValueSketch:
+    """Summarise the raw values of training subjects by source code, those that `converted` shows."""
+    code, value, subject = (
+        np.concatenate([getattr(part, name) for part in (rows.events, rows.static)])
+        for name in ("code", "value", "subject")
+    )
+    is_shown = is_train[subject] & ~np.isnan(converted)
+    return sketch_values(code, value if is_shown.all() else np.where(is_shown, value, np.float32(np.nan)))
 
 
 def _subjects(

@@ -14,11 +14,12 @@ MAX_SECONDS = 2**32 - 1
 NEVER = np.iinfo(np.int64).max
 _MICROS = 1_000_000
 
-EVENT, STATIC, BIRTH, BIRTH_WITHOUT_TIME, LATER_BIRTH, TOO_LATE, END_WITHOUT_TIME, UNSTORED = range(8)
+EVENT, STATIC, BIRTH, BIRTH_WITHOUT_TIME, LATER_BIRTH, TOO_LATE, TOO_EARLY, END_WITHOUT_TIME, UNSTORED = range(9)
 REASONS = {
     BIRTH_WITHOUT_TIME: "birth without a time",
     LATER_BIRTH: "birth at another time than the subject's first",
     TOO_LATE: "more than 136 years after the subject's first event",
+    TOO_EARLY: "more than 136 years before the middle one of the subject's events",
     END_WITHOUT_TIME: "death, discharge or outcome without a time",
 }
 
@@ -74,7 +75,11 @@ def raw_rows(frame: pl.DataFrame, source: npt.NDArray[np.uint32], names: pl.Seri
 
 
 def find_anchors(raw: RawRows) -> Anchors:
-    """First timed event that is not a birth, and first birth, of each subject."""
+    """First timed event that is not a birth, and first birth, of each subject.
+
+    Where a record spans more than can be stored, what lies too far before its middle event is not its beginning: one
+    date of year 1, which some systems write for none, would push out all that is real.
+    """
     birth = np.full(len(raw.begin), NEVER)
     timed_births = raw.births[raw.is_timed(raw.births)]
     np.minimum.at(birth, raw.subject[timed_births], raw.time[timed_births])
@@ -83,7 +88,14 @@ def find_anchors(raw: RawRows) -> Anchors:
     times = raw.time.copy()
     times[raw.untimed] = NEVER
     times[raw.births] = NEVER
-    return Anchors(np.minimum.reduceat(times, raw.begin), birth)
+    origin = np.minimum.reduceat(times, raw.begin)
+    last = np.maximum.reduceat(np.where(times == NEVER, -NEVER, times), raw.begin)
+    ends = np.append(raw.begin[1:], len(times))
+    for k in np.flatnonzero((last - origin) // _MICROS > MAX_SECONDS):
+        own = times[raw.begin[k] : ends[k]]
+        own = np.sort(own[own != NEVER])
+        origin[k] = own[own >= own[(len(own) - 1) // 2] - MAX_SECONDS * _MICROS][0]
+    return Anchors(origin, birth)
 
 
 def judge(
@@ -96,6 +108,7 @@ def judge(
     elapsed[raw.births] = 0
     fate = np.zeros(len(raw.time), np.int8)
     fate[elapsed > MAX_SECONDS] = TOO_LATE
+    fate[elapsed < 0] = TOO_EARLY
     fate[raw.untimed] = STATIC
     births = raw.births
     fate[births] = BIRTH

@@ -21,6 +21,8 @@ CODES_SCHEMA: dict[str, pl.DataType] = {
     "target_only": pl.Boolean(),
     "concept_unit": pl.String(),
     "concept_description": pl.String(),
+    "concept_min": pl.Float64(),
+    "concept_max": pl.Float64(),
 }
 """Columns of `metadata/codes.parquet` that Sojourn reads; all but `code` may be absent."""
 

@@ -76,13 +76,15 @@ ACCOUNTS = ("events", "static", "births", "quarantined", "of_subjects_without_ti
 NOTES = (
     "derived_events",
     "values_hidden",
+    "values_implausible",
     "values_unit_changed",
     "values_unit_refused",
     "subjects_out_of_order",
     "subjects_of_several_sites",
     "splits_assigned",
 )
-"""Derived target-only events; values flagged implausible and therefore not shown; values converted from another unit
-than the code's, and values left under their local code because their unit could not be told (see
-`sojourn.events.units`); subjects whose rows were not in time order (they are sorted); subjects with more than one site
-(the first counts); subjects without a split in the data set's own table (a hash of the id decides)."""
+"""Derived target-only events; values flagged implausible by their source, and values outside the limits of their
+concept, neither of which is shown; values converted from another unit than the code's, and values left under their
+local code because their unit could not be told (see `sojourn.events.units`); subjects whose rows were not in time order
+(they are sorted); subjects with more than one site (the first counts); subjects without a split in the data set's own
+table (a hash of the id decides)."""

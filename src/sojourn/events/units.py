@@ -90,7 +90,7 @@ def read_rules(dataset: Path) -> UnitRules:
 
 
 _WHERE = ("site", "code", "low", "high")
-_TOLD_OF_CONCEPT = ("concept", "concept_unit", "concept_description")
+_TOLD_OF_CONCEPT = ("concept", "concept_unit", "concept_description", "concept_min", "concept_max")
 
 
 def _others(table: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:

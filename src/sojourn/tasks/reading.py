@@ -58,24 +58,29 @@ def codes_of(dataset: Path) -> set[str]:
 def mapped_events(shard: pl.LazyFrame, table: pl.DataFrame) -> pl.DataFrame:
     """Events of a MEDS shard in concept codes and units, `subject_id, time, code, numeric_value`; births are left out.
 
-    A value that the source flagged as implausible is null, as in the event store.
+    A value that the source flagged as implausible, or that is outside the limits of its concept, is null, as in the
+    event store.
     """
     have = shard.collect_schema().names()
     value = pl.col("numeric_value").cast(pl.Float32) if "numeric_value" in have else pl.lit(None, pl.Float32)
     if "flag" in have:
         value = pl.when(pl.col("flag").is_null()).then(value)
-    concepts = table.filter(pl.col("concept").is_not_null()).select("code", "concept", "scale", "offset").lazy()
+    concepts = table.filter(pl.col("concept").is_not_null()).select(
+        "code", "concept", "scale", "offset", pl.col("concept_min", "concept_max").cast(pl.Float32)
+    )
     is_mapped = pl.col("concept").is_not_null()
     scaled = (pl.col("numeric_value") * pl.col("scale") + pl.col("offset")).cast(pl.Float32)
+    is_low, is_high = scaled < pl.col("concept_min"), scaled > pl.col("concept_max")
+    plausible = pl.when(~(is_low.fill_null(value=False) | is_high.fill_null(value=False))).then(scaled)
     return (
         shard.filter(pl.col("code") != BIRTH)
         .select(
             "subject_id", pl.col("time").cast(pl.Datetime("us")), pl.col("code").cast(pl.String), numeric_value=value
         )
-        .join(concepts, on="code", how="left")
+        .join(concepts.lazy(), on="code", how="left")
         .with_columns(
             code=pl.when(is_mapped).then("CONCEPT//" + pl.col("concept")).otherwise(unmarked()),
-            numeric_value=pl.when(is_mapped).then(scaled).otherwise("numeric_value"),
+            numeric_value=pl.when(is_mapped).then(plausible).otherwise("numeric_value"),
         )
         .select(_COLUMNS)
         .collect()
