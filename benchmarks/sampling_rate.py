@@ -27,7 +27,7 @@ from common import keep
 from torch import Tensor
 
 from sojourn.events.store import EventStore
-from sojourn.inference.futures import terminal_codes
+from sojourn.inference.futures import ends_of
 from sojourn.inference.histories import Asked, Moments, ask, states
 from sojourn.inference.sampler import FutureSampler
 from sojourn.inference.starts import Starts, starts
@@ -76,7 +76,7 @@ class Ours:
     def __init__(self, run: Run, store: EventStore) -> None:
         self.run, self.reader, self.network = run, run.reader(store), run.network()
         self.long = np.flatnonzero(store.subjects["num_instants"].to_numpy() > WINDOW + 1)
-        self.sampler = FutureSampler(self.network, terminal_codes(self.reader), context=WINDOW, seed=0)
+        self.sampler = FutureSampler(self.network, *ends_of(self.reader.vocabulary), context=WINDOW, seed=0)
 
     def begun(self, num_histories: int, instants: int) -> Starts:
         rows = self.long[:num_histories].astype(np.int64)

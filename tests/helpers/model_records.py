@@ -54,6 +54,7 @@ def make_batch(rows: list[list[Record]], *, site: int = 1, survival_s: float = 0
         "is_predicted": torch.zeros(shape, dtype=torch.bool),
         "is_gap_predicted": torch.zeros(shape, dtype=torch.bool),
         "survival": torch.zeros(shape),
+        "may_end": torch.zeros(shape, dtype=torch.bool),
     }
     flat: list[tuple[int, int, int, float, float, float, float, float]] = []
     delays, intervals = (torch.full((len(rows) * length, NUM_CODES), NAN) for _ in range(2))

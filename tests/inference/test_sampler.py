@@ -1,5 +1,7 @@
 """Sampled futures: possible ones only, the same from the same seed, at a cost that does not grow."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,14 @@ import torch
 from helpers.toy_process import LACTATE_SHARE
 from inference.conftest import HOUR, Toy
 from sojourn.inference import sampler as sampler_module
-from sojourn.inference.futures import Drawn, Sampling, draw, terminal_codes
+from sojourn.inference.futures import Drawn, Sampling, draw, ends_of
 from sojourn.inference.histories import Moments
 from sojourn.inference.rollout import Rollout, begin
 from sojourn.inference.sampler import FutureSampler
 from sojourn.inference.starts import Starts, starts
 from sojourn.model import Batch, Network
 from sojourn.model.cache import RollingCache
+from sojourn.model.policy import gap_log_survival
 from sojourn.training.batches import collate, pack, positions, whole_records
 
 
@@ -50,12 +53,57 @@ def test_events_are_sorted_and_in_canonical_order_inside_an_instant(futures: Dra
     assert len(np.unique(events.sample)) > 190
 
 
-def test_nothing_follows_a_terminal_event(toy: Toy, futures: Drawn) -> None:
-    events, is_terminal = futures.events, terminal_codes(toy.reader).numpy()
-    ended = {int(s): int(t) for s, t, c in zip(*events[:3], strict=True) if is_terminal[c]}
-    assert len(ended) > 100
-    for sample, last in ended.items():
-        assert events.seconds[events.sample == sample].max() == last
+def test_nothing_follows_a_death_and_a_discharge_ends_what_it_ended_in_training(toy: Toy, futures: Drawn) -> None:
+    is_terminal, is_death = (codes.numpy() for codes in ends_of(toy.run.vocabulary))
+    events = futures.events
+    for kind, most in ((is_death, 0.0), (is_terminal, 0.02)):
+        ended = {int(s): int(t) for s, t, c in zip(*events[:3], strict=True) if kind[c]}
+        goes_on = [events.seconds[events.sample == sample].max() > last for sample, last in ended.items()]
+        assert len(ended) > 20
+        assert np.mean(goes_on) <= most
+
+
+@torch.inference_mode()
+def test_a_discharge_ends_a_future_as_often_as_the_network_says(toy: Toy) -> None:
+    network = toy.run.network()
+    network.gap_head.ends.weight.zero_()
+    network.gap_head.ends.bias.fill_(math.log(0.25 / 0.75))
+    is_terminal, is_death = ends_of(toy.run.vocabulary)
+    sampler = FutureSampler(network, is_terminal, is_death, context=32, seed=0)
+    begun = started(toy, Moments(toy.at_four.row[:8], toy.at_four.seconds[:8]))
+    found = sampler.sample(begun, horizon_s=24 * HOUR, num_samples=60)
+    alive = (is_terminal & ~is_death).numpy()[found.events.code]
+    num_discharges = len(np.unique(found.events.sample[alive] * 10**7 + found.events.seconds[alive]))
+    num_ended = int(found.ended.sum()) - len(np.unique(found.events.sample[is_death.numpy()[found.events.code]]))
+    assert num_discharges > 250
+    assert num_ended / num_discharges == pytest.approx(0.25, abs=0.08)
+
+
+@torch.inference_mode()
+def test_a_silence_after_a_discharge_speaks_for_the_end(toy: Toy) -> None:
+    """Bayes: the odds of an end grow by what the silence takes from those who go on."""
+    start = started(toy, Moments(toy.at_four.row[:1], toy.at_four.seconds[:1]))
+    rollout = begin(toy.network, start, horizon_s=24 * HOUR, copies=4000, first=0, context=32, seed=0)
+    sampler, memory = FutureSampler(toy.network, *ends_of(toy.run.vocabulary), context=32, seed=0), rollout.memory
+    memory.wait.fill_(1.2 * HOUR)
+    head = toy.network.gap_head
+    density = head(memory.h[:1], memory.z_site[:1], memory.clock(memory.time)[:1])
+    silent = float(gap_log_survival(density, memory.wait[:1], memory.tick[:1]).exp())
+    share = float(torch.sigmoid(head.end_logit(memory.h[:1], memory.z_site[:1])))
+    sampler._end(rollout, torch.arange(4000))
+    expected = share / (share + (1 - share) * silent)
+    assert float(rollout.ended.double().mean()) == pytest.approx(expected, abs=0.03)
+    assert torch.equal(rollout.goes_on, ~rollout.ended)
+    assert silent < 0.5
+
+
+def test_the_last_of_several_records_of_a_code_stays_however_many_are_written() -> None:
+    """Which of several writes to one place stays is open from some ten thousand on, where threads share them."""
+    key = torch.randint(0, 500, (100_000,), generator=torch.Generator().manual_seed(0))
+    last = sampler_module._last_of_each(key)
+    expected = {int(k): i for i, k in enumerate(key.tolist())}
+    assert dict(zip(key[last].tolist(), last.tolist(), strict=True)) == expected
+    assert not len(sampler_module._last_of_each(key[:0]))
 
 
 def test_only_codes_of_a_history_are_drawn_and_values_lie_on_their_grid(toy: Toy, futures: Drawn) -> None:
@@ -168,7 +216,7 @@ def test_last_values_are_those_that_training_sees_however_old_they_are(toy: Toy,
 def test_the_same_futures_come_whatever_they_are_drawn_beside(toy: Toy) -> None:
     """Alone, with other patients, or in parts: the draws of a future are its own."""
     moments = Moments(toy.at_four.row[:5], toy.at_four.seconds[:5])
-    sampler = FutureSampler(toy.network, terminal_codes(toy.reader), context=32, seed=3)
+    sampler = FutureSampler(toy.network, *ends_of(toy.run.vocabulary), context=32, seed=3)
     begun = started(toy, moments)
     together = sampler.sample(begun, horizon_s=12 * HOUR, num_samples=20).events
     parts = [sampler.sample(begun, horizon_s=12 * HOUR, num_samples=10, first=first).events for first in (0, 10)]
@@ -188,7 +236,7 @@ def test_the_same_futures_come_whatever_they_are_drawn_beside(toy: Toy) -> None:
 
 def test_taking_out_futures_that_have_ended_changes_nothing(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = started(toy, Moments(toy.at_four.row[:6], toy.at_four.seconds[:6]))
-    sampler = FutureSampler(toy.network, terminal_codes(toy.reader), context=8, seed=0)
+    sampler = FutureSampler(toy.network, *ends_of(toy.run.vocabulary), context=8, seed=0)
     often = sampler.sample(begun, horizon_s=30 * HOUR, num_samples=12).events
     monkeypatch.setattr(Rollout, "take_out_ended", lambda self, time: time)
     never = sampler.sample(begun, horizon_s=30 * HOUR, num_samples=12).events
@@ -263,7 +311,7 @@ def test_a_future_remembers_when_codes_came_as_training_tells_it(toy: Toy) -> No
 @torch.inference_mode()
 def test_a_drawn_instant_moves_the_clocks_of_its_codes(toy: Toy) -> None:
     start = next(starts(toy.reader, Moments(toy.at_four.row[:1], toy.at_four.seconds[:1]), context=32, per_batch=1))
-    sampler = FutureSampler(toy.network, terminal_codes(toy.reader), context=32, seed=0)
+    sampler = FutureSampler(toy.network, *ends_of(toy.run.vocabulary), context=32, seed=0)
     rollout = begin(toy.network, start, horizon_s=24 * HOUR, copies=50, first=0, context=32, seed=0)
     memory = rollout.memory
     time, interval = memory.last_time.clone(), memory.last_interval.clone()

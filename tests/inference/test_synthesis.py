@@ -48,6 +48,20 @@ def test_records_begin_as_real_ones_do_and_show_the_process(synthetic: Path) -> 
     assert 0.6 < hours.mean() / expected < 1.5
 
 
+def test_a_record_that_is_cut_at_the_horizon_says_until_when_it_was_watched(toy_run: Path, tmp_path: Path) -> None:
+    how = HOW._replace(num_subjects=100, horizon_hours=10.0)
+    report = sj.synthesise(toy_run, tmp_path / "meds", how)
+    table = rows(tmp_path / "meds").filter(pl.col("code") != "MEDS_BIRTH").drop_nulls("time")
+    start = table.group_by("subject_id").agg(start=pl.col("time").min())
+    cut = table.filter(pl.col("code") == "OUTCOME//follow_up_end").join(start, on="subject_id")
+    assert 20 < len(cut) < 80
+    assert report.share_ended == pytest.approx(1 - len(cut) / 100)
+    assert ((cut["time"] - cut["start"]).dt.total_hours() == how.horizon_hours).all()
+    terminal = Run(toy_run).vocabulary.table.filter("terminal")["code"]
+    ended = table.filter(pl.col("code").is_in(terminal.implode()))["subject_id"].unique()
+    assert len(set(ended) & set(cut["subject_id"])) <= 1  # a discharge all but always ends a record
+
+
 def test_a_seed_gives_the_same_patients_and_another_one_others(toy_run: Path, synthetic: Path, tmp_path: Path) -> None:
     sj.synthesise(toy_run, tmp_path / "again", HOW)
     sj.synthesise(toy_run, tmp_path / "other", HOW._replace(seed=4))

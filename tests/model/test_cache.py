@@ -21,8 +21,8 @@ def one_position(batch: Batch, k: Tensor) -> Batch:
     row = torch.arange(B)
     flat_k = row * L + k
     mine = torch.isin(batch.event_position, flat_k)
-    grid = {name: getattr(batch, name)[row, k][:, None] for name in Batch._fields[:11]}
-    flat = {name: getattr(batch, name)[mine] for name in Batch._fields[11:19]}
+    grid = {name: getattr(batch, name)[row, k][:, None] for name in Batch._fields[:12]}
+    flat = {name: getattr(batch, name)[mine] for name in Batch._fields[12:20]}
     return Batch(**grid, **(flat | {"event_position": torch.div(flat["event_position"], L, rounding_mode="floor")}))
 
 
@@ -43,8 +43,8 @@ def cut(batch: Batch, length: int) -> Batch:
     """The first positions of all rows."""
     L = batch.time.shape[1]
     inside = batch.event_position % L < length
-    grid = {name: getattr(batch, name)[:, :length] for name in Batch._fields[:11]}
-    flat = {name: getattr(batch, name)[inside] for name in Batch._fields[11:19]}
+    grid = {name: getattr(batch, name)[:, :length] for name in Batch._fields[:12]}
+    flat = {name: getattr(batch, name)[inside] for name in Batch._fields[12:20]}
     row = torch.div(flat["event_position"], L, rounding_mode="floor")
     return Batch(**grid, **(flat | {"event_position": row * length + flat["event_position"] % L}))
 
@@ -99,10 +99,10 @@ def banded(network: Network, batch: Batch, length: Tensor, copies: int, context:
 def doubled_rows(batch: Batch, copies: int) -> Batch:
     """Every row `copies` times, with its events."""
     B = len(batch.time)
-    grid = {name: getattr(batch, name).repeat_interleave(copies, 0) for name in Batch._fields[:11]}
+    grid = {name: getattr(batch, name).repeat_interleave(copies, 0) for name in Batch._fields[:12]}
     event = [torch.nonzero(batch.event_position == b)[:, 0] for b in range(B) for _ in range(copies)]
     position = torch.cat([torch.full_like(e, i) for i, e in enumerate(event)])
-    flat = {name: getattr(batch, name)[torch.cat(event)] for name in Batch._fields[12:19]}
+    flat = {name: getattr(batch, name)[torch.cat(event)] for name in Batch._fields[13:20]}
     return Batch(**grid, event_position=position, **flat)
 
 
@@ -172,9 +172,9 @@ def rows_of(batch: Batch, row: Tensor) -> Batch:
     owner = torch.div(batch.event_position, L, rounding_mode="floor")
     event = [torch.nonzero(owner == r)[:, 0] for r in row.tolist()]
     position = torch.cat([batch.event_position[e] % L + i * L for i, e in enumerate(event)])
-    grid = {name: getattr(batch, name)[row] for name in Batch._fields[:11]}
+    grid = {name: getattr(batch, name)[row] for name in Batch._fields[:12]}
     return Batch(
-        **grid, event_position=position, **{n: getattr(batch, n)[torch.cat(event)] for n in Batch._fields[12:19]}
+        **grid, event_position=position, **{n: getattr(batch, n)[torch.cat(event)] for n in Batch._fields[13:20]}
     )
 
 

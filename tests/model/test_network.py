@@ -29,6 +29,26 @@ def test_future_does_not_change_past(network: Network) -> None:
 
 
 @torch.no_grad()
+def test_a_record_ends_with_a_discharge_or_goes_on(network: Network) -> None:
+    """The two have one mass together: the chance to end is that of the state, and the gap is that of who goes on."""
+    record = random_record(1, 6)
+    batch = make_batch([[record]])
+    may_end = torch.zeros_like(batch.may_end)
+    may_end[0, 3] = True
+    before = network.log_prob(batch).gap[0]
+    goes_on = network.log_prob(batch._replace(may_end=may_end)).gap[0]
+    survival = torch.zeros_like(batch.survival)
+    survival[0, 3] = math.inf
+    ends = network.log_prob(batch._replace(may_end=may_end, survival=survival)).gap[0]
+    logit = network.gap_head.end_logit(network.states(batch)[:, 3], network.site(batch.site[:, 3]))[0]
+    assert float((goes_on - before)[4]) == pytest.approx(float(torch.nn.functional.logsigmoid(-logit)), abs=1e-5)
+    final = ends[3] - goes_on[3]
+    assert float(final.exp() + (goes_on - before)[4].exp()) == pytest.approx(1.0, abs=1e-5)
+    unchanged = [k for k in range(len(before)) if k != 4]
+    assert torch.equal(goes_on[unchanged], before[unchanged])
+
+
+@torch.no_grad()
 def test_packing_and_padding_change_nothing(network: Network) -> None:
     records = [random_record(seed, 5 + seed) for seed in range(4)]
     alone = [network.log_prob(make_batch([[r]], survival_s=600.0)) for r in records]

@@ -1,10 +1,17 @@
 """Windows and how they are packed."""
 
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.toy_process import START, build_toy_store
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.training.batches import Windows, collate, pack, positions, whole_records
 from sojourn.training.records import RecordReader
 
@@ -26,13 +33,33 @@ def test_a_worked_batch(worked: RecordReader) -> None:
     assert batch.site.tolist() == [[0, 0, 0, 0, 0], [1, 1, 1, 0, 0]]
     assert batch.is_predicted.tolist() == [[False, True, True, True, True], [False, True, True, False, False]]
     assert batch.is_gap_predicted.tolist() == [[False, False, True, True, True], [False, False, True, False, False]]
-    # Nothing follows a discharge for certain; the lost patient was watched for six hours after the last instant.
-    assert (batch.survival / HOUR).tolist() == [[0, 0, 0, 0, 0], [0, 0, 6, 0, 0]]
+    # The record ends with the discharge; the lost patient was watched for six hours after the last instant.
+    assert (batch.survival / HOUR).tolist() == [[0, 0, 0, 0, math.inf], [0, 0, 6, 0, 0]]
+    assert batch.may_end.tolist() == [[False, False, False, False, True], [False] * 5]
     assert batch.event_position.tolist() == [0, 1, 1, 1, 2, 3, 3, 4, 5, 6, 7]
     assert batch.event_rank.tolist() == [0, 0, 1, 2, 0, 0, 1, 0, 0, 0, 0]
     assert batch.num_events == 9  # static facts are not scored
     without = collate(records, windows, pack(windows), with_survival=False)
     assert not without.survival.any()
+
+
+def test_what_is_charted_after_a_death_is_no_end_and_a_discharge_in_between_may_have_been(tmp_path: Path) -> None:
+    def at(hour: int) -> datetime:
+        return START + timedelta(hours=hour)
+
+    rows = [
+        *((1, at(h), code, None, "north") for h, code in enumerate(["A//1", "HOSPITAL_DISCHARGE//ALIVE", "A//1"])),
+        *((2, at(h), code, None, "north") for h, code in enumerate(["A//1", "MEDS_DEATH", "A//1"])),
+    ]
+    store = EventStore.open(build_toy_store(tmp_path, num_subjects=2, rows=rows))
+    records = RecordReader(store, ModelVocabulary.fit(store, store.rows(), min_count=1), []).read(
+        store.find(np.array([1, 2]))
+    )
+    windows = whole_records(records, 10)
+    batch = collate(records, windows, pack(windows))
+    assert batch.may_end[:, 1:].tolist() == [[False, True, False]] * 2
+    assert np.isinf(records.follow_up).tolist() == [False, True]
+    assert not batch.survival.any()  # the first goes on as long as anybody knows, and nobody could tell the second end
 
 
 def test_a_window_of_a_long_record_knows_what_came_before_it(worked: RecordReader) -> None:

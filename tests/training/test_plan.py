@@ -39,16 +39,18 @@ def test_every_event_of_real_batches_is_scored_once(toy_reader: RecordReader) ->
     rows = np.arange(100)
     num_instants = store.subjects["num_instants"].to_numpy().astype(np.int64)[rows]
     assert num_instants.max() > 24
-    num_events = num_survivals = 0
+    num_events = num_survivals = num_ends = 0
     for step in epoch_steps(rows, num_instants, context=8, instants_per_batch=128, seed=1, epoch=0):
         records = toy_reader.read(step.rows)
         windows = cut(records, step, 8)
         batch = collate(records, windows, pack(windows))
         num_events += batch.num_events
-        num_survivals += int((batch.survival > 0).sum())
+        num_survivals += int(((batch.survival > 0) & batch.survival.isfinite()).sum())
+        num_ends += int(batch.survival.isinf().sum())
     whole = toy_reader.read(rows)
     assert num_events == len(whole.events.code)
     assert num_survivals == np.isfinite(whole.follow_up).sum()
+    assert num_ends == np.isinf(whole.follow_up).sum()
 
 
 @given(sizes, st.integers(0, 1000))

@@ -57,6 +57,18 @@ def test_a_run_is_opened_with_what_it_was_trained_with(toy_run: Path, toy_store:
     assert run.metrics()[-1]["split"] == "tuning"
 
 
+def test_discharges_end_the_records_of_a_run_that_never_learnt_how_often(toy_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(toy_run, run)
+    weights = safetensors.torch.load_file(toy_run / "model.safetensors")
+    earlier = {name: weight for name, weight in weights.items() if not name.startswith("gap_head.ends.")}
+    assert len(earlier) == len(weights) - 2
+    safetensors.torch.save_file(earlier, run / "model.safetensors")
+    network = Run(run).network()
+    assert torch.sigmoid(network.gap_head.end_logit(torch.randn(5, 32), torch.randn(5, 16))).min() > 0.999999
+    assert torch.equal(network.gap_head.out.weight, weights["gap_head.out.weight"])
+
+
 def test_a_folder_without_a_trained_run_is_refused(tmp_path: Path, toy_store: Path) -> None:
     for place in (tmp_path, toy_store):
         with pytest.raises(RunError, match="sojourn pretrain"):

@@ -16,6 +16,7 @@ from sojourn.training.loss import Counts, Sample
 from sojourn.training.plan import Step, steps
 from sojourn.training.records import RecordReader
 from sojourn.training.sampler import Sampler
+from sojourn.training.targets import bootstrap_weights
 
 
 def sampler_of(reader: RecordReader, **changes: Any) -> Sampler:
@@ -40,6 +41,17 @@ def tensors(sample: Sample) -> list[Tensor]:
 def assert_same(one: Sample, two: Sample) -> None:
     for a, b in zip(tensors(one), tensors(two), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_heads_of_a_run_learn_from_subjects_that_its_seed_draws(toy_reader: RecordReader, plan: list[Step]) -> None:
+    """Were they the same for every run, the heads of an ensemble would agree by construction."""
+    for seed in (0, 1):
+        asked = sampler_of(toy_reader, seed=seed).sample(plan[0], 0, is_training=True).outcomes
+        for drawn_with in (0, 1):
+            weights = bootstrap_weights(plan[0].rows, asked.weight.shape[1], seed=drawn_with)
+            known = {tuple(row) for row in weights.tolist()}
+            is_drawn = [tuple(row) in known for row in asked.weight.tolist()]
+            assert np.mean(is_drawn) == 1 if drawn_with == seed else np.mean(is_drawn) < 0.9
 
 
 def test_a_sample_depends_on_seed_and_number_alone(toy_reader: RecordReader, plan: list[Step]) -> None:

@@ -31,14 +31,12 @@ def ask(
 ) -> FirstTargets:
     windows = whole_records(records, 1000)
     index = np.array([reader.vocabulary.index[code] for code in codes])
-    is_target = reader.vocabulary.table["target_only"].to_numpy()[index]
     rng = np.random.default_rng(seed)
     return first_targets(
         records,
         windows,
         pack(windows),
         index,
-        is_target_C=is_target,
         rng=rng,
         num_heads=3,
         max_queries=max_queries,
@@ -54,9 +52,9 @@ def ask(
         # An outcome at the very moment of asking does not count; the discharge ends all doubt about it.
         (1, 3, [INF, INF, INF, 2], [False, False, False, True]),
         (1, 5, [INF, INF, INF, INF], [False, False, False, False]),
-        # Outcomes are known until 8 h; what the history shows was watched until its last instant at 2 h only.
-        (2, 0, [8, 8, 2, 2], [False, False, True, False]),
-        (2, 2, [6, 6, 0, 0], [False, False, False, False]),
+        # Follow-up ends at 8 h: until then outcomes are known, and what was not recorded did not come.
+        (2, 0, [8, 8, 2, 8], [False, False, True, False]),
+        (2, 2, [6, 6, 6, 6], [False, False, False, False]),
     ],
 )
 def test_times_and_censoring_of_a_worked_example(
@@ -97,8 +95,7 @@ def test_times_equal_a_search_by_definition(toy_reader: RecordReader, seed: int)
         assert float(targets.gap[q]) % records.tick[s] == 0
         for c, code in enumerate(targets.code.tolist()):
             mine = (events.subject == s) & (events.code == code) & (events.seconds > now)
-            known = records.follow_up[s] if c < 2 else (INF if np.isinf(records.follow_up[s]) else last)
-            seconds = events.seconds[mine].min() - now if mine.any() else max(known - now, 0)
+            seconds = events.seconds[mine].min() - now if mine.any() else max(records.follow_up[s] - now, 0)
             assert bool(targets.is_event[q, c]) == mine.any()
             assert float(targets.hours[q, c]) == pytest.approx(seconds / HOUR, rel=1e-6)
 
@@ -159,7 +156,6 @@ def test_who_is_asked_after_a_wait_has_the_gaps_of_all_who_waited_so_long(renewa
         windows,
         pack(windows),
         code,
-        is_target_C=np.zeros(1, bool),
         rng=np.random.default_rng(1),
         num_heads=1,
         max_queries=10_000,

@@ -132,6 +132,7 @@ def finetune(
         base.config.context,
         settings.instants_per_batch,
         with_past=base.config.network().use_summary,
+        bootstrap_seed=base.config.seed,
     )
     teaching, choosing = (
         _split(opened, known, settings) if judges is None else (_labelled(opened, known), _labelled(opened, judges))
@@ -248,7 +249,7 @@ def _objective(network: Network, teaching: Labelled, tuning: Labelled, how: Ask,
         total = torch.zeros(())
         for asked, some in batches(step, how):
             hazard = cumulative_hazard(network, asked, how.question, frozen_states=settings.method == "head")
-            weight = head_weights(some.at.row, num_heads)
+            weight = head_weights(some.at.row, num_heads, how.bootstrap_seed)
             total = total + label_loss(hazard, torch.from_numpy(some.is_event), weight) * len(some.is_event)
         return total / len(step.is_event)
 

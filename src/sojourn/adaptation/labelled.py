@@ -47,6 +47,8 @@ class Ask(NamedTuple):
     instants_per_batch: int
     with_past: bool
     """Whether the network looks at the statistics of the past."""
+    bootstrap_seed: int = 0
+    """Seed of the run: it tells which subjects each head has learnt from."""
 
 
 def tuning_moments(labelled: Labelled, subject_ids: npt.NDArray[np.int64], share: float, seed: int) -> Bools:
@@ -101,9 +103,10 @@ def label_loss(hazard_NB: Tensor, is_event_N: Tensor, weight_NB: Tensor) -> Tens
     return -(log_likelihood * weight_NB).mean()
 
 
-def head_weights(rows: Ints, num_heads: int) -> Tensor:
-    """Bootstrap weights of subjects in each head, shape (N, B), as in pre-training: the spread keeps its meaning."""
-    return torch.from_numpy(bootstrap_weights(rows, num_heads, seed=0))
+def head_weights(rows: Ints, num_heads: int, seed: int) -> Tensor:
+    """Bootstrap weights of subjects in each head, shape (N, B): with the seed of the run, those of its pre-training, so
+    that the spread keeps its meaning, and other runs have others."""
+    return torch.from_numpy(bootstrap_weights(rows, num_heads, seed=seed))
 
 
 @torch.no_grad()

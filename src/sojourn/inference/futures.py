@@ -17,7 +17,7 @@ from sojourn.inference.sampler import Futures, FutureSampler, SampledEvents
 from sojourn.inference.starts import Starts, starts
 from sojourn.model import Network
 from sojourn.progress import Bar, console
-from sojourn.tasks.outcomes import Outcome, derive_outcomes, matching_codes
+from sojourn.tasks.outcomes import Outcome, derive_outcomes, matching_codes, outcomes
 from sojourn.tasks.phrases import outcomes_of
 from sojourn.training.records import EventTable, RecordReader
 
@@ -71,7 +71,7 @@ def _sample(
     forbidden: Rule | None = None,
 ) -> Iterator[tuple[Starts, int, Futures]]:
     """Futures of many moments in batches: the histories, the number of each one's first future, the futures."""
-    sampler = FutureSampler(network, terminal_codes(reader), context=sampling.context, seed=sampling.seed)
+    sampler = FutureSampler(network, *ends_of(reader.vocabulary), context=sampling.context, seed=sampling.seed)
     together = futures_at_once(network, sampling.context)
     per_part = min(together, sampling.num_samples)
     for begun in starts(reader, at, context=sampling.context, per_batch=max(1, together // sampling.num_samples)):
@@ -93,9 +93,11 @@ def futures_at_once(network: Network, context: int) -> int:
     return int(min(_MAX_FUTURES, max(1, _MAX_BYTES // (cache + 12 * len(network.events.loc)))))
 
 
-def terminal_codes(reader: RecordReader) -> torch.Tensor:
-    """Which codes of the model end a record, shape (V,) bool."""
-    return torch.from_numpy(reader.vocabulary.table["terminal"].to_numpy().copy())
+def ends_of(vocabulary: ModelVocabulary) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which codes of the model may end a record, and which surely do (deaths), shape (V,) bool each."""
+    table = vocabulary.table
+    is_death = table["code"].is_in(matching_codes(table["code"].to_list(), outcomes()["death"].roots()))
+    return torch.from_numpy(table["terminal"].to_numpy().copy()), torch.from_numpy(is_death.to_numpy().copy())
 
 
 def simulated_risk(

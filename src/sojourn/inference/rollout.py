@@ -78,6 +78,7 @@ class Memory(NamedTuple):
             is_predicted=zero,
             is_gap_predicted=zero,
             survival=zero,
+            may_end=zero,
             event_position=torch.arange(count, device=zero.device),
             event_rank=none,
             code=none,
@@ -100,6 +101,8 @@ class Rollout:
     """(N,) bool, futures that have neither ended nor reached the horizon."""
     escape: Tensor
     """(N at the start,) float64, chance of each future not to have made the forbidden outcome happen so far."""
+    ended: Tensor
+    """(N at the start,) bool, futures whose record has ended for good."""
     forbidden: Rule | None
 
     def take_out_ended(self, time_N: Tensor) -> Tensor:
@@ -169,5 +172,6 @@ def begin(
         streams=Streams(seed, np.repeat(starts.subject_id, copies), seconds, numbers),
         goes_on=torch.ones(len(number), dtype=torch.bool, device=device),
         escape=torch.ones(len(number), dtype=torch.float64, device=device),
+        ended=torch.zeros(len(number), dtype=torch.bool, device=device),
         forbidden=None if forbidden is None else forbidden.to(device),
     )

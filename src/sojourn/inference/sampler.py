@@ -22,7 +22,7 @@ from sojourn.inference.starts import Starts
 from sojourn.model import Network
 from sojourn.model.embedding import Earlier
 from sojourn.model.features import time_features
-from sojourn.model.policy import after
+from sojourn.model.policy import after, gap_log_survival
 from sojourn.model.recency import PastOfCodes
 from sojourn.training.records import Ints
 
@@ -48,6 +48,8 @@ class Futures(NamedTuple):
     events: SampledEvents
     escape: np.ndarray
     """(N,) float64, each future's chance not to have made the forbidden outcome happen; 1 without one."""
+    ended: np.ndarray
+    """(N,) bool, whether the record has ended for good, with a death or a discharge."""
 
 
 class _Drawn(NamedTuple):
@@ -66,15 +68,16 @@ class FutureSampler:
     Parameters
     ----------
     network : in evaluation mode.
-    is_terminal_V : codes after which nothing more is recorded.
+    is_terminal_V : codes after which nothing more may be recorded: whether, is drawn.
+    is_death_V : codes after which surely nothing is.
     context : instants that the network sees at once.
     seed : of all draws. A future depends on it, on its subject, moment and number, and not on what it is drawn beside,
         except where a draw falls within rounding of a boundary: matrix products of other sizes round differently.
     """
 
-    def __init__(self, network: Network, is_terminal_V: Tensor, *, context: int, seed: int) -> None:
+    def __init__(self, network: Network, is_terminal_V: Tensor, is_death_V: Tensor, *, context: int, seed: int) -> None:
         self.network, self.context, self.seed = network, context, seed
-        self.is_terminal = is_terminal_V.to(network.device)
+        self.is_terminal, self.is_death = is_terminal_V.to(network.device), is_death_V.to(network.device)
 
     @torch.inference_mode()
     def sample(
@@ -98,16 +101,37 @@ class FutureSampler:
             seed=self.seed,
             forbidden=forbidden,
         )
+        may_end = starts.batch.may_end[torch.arange(len(starts.length)), starts.length - 1]
+        self._end(rollout, may_end.to(self.network.device).repeat_interleave(num_samples).nonzero()[:, 0])
         parts: list[tuple[Tensor, ...]] = []
         while True:
             time = self._next_time(rollout)
             rollout.goes_on &= time <= rollout.memory.until
             if not bool(rollout.goes_on.any()):
-                return Futures(_sorted(parts), rollout.escape.cpu().numpy())
+                return Futures(_sorted(parts), rollout.escape.cpu().numpy(), rollout.ended.cpu().numpy())
             time = rollout.take_out_ended(time)
             drawn = self._instant(rollout, time)
             parts.append((rollout.memory.number[drawn.row], time[drawn.row], drawn.code, drawn.value))
-            rollout.goes_on[drawn.row[self.is_terminal[drawn.code]]] = False
+            self._stop(rollout, drawn.row[self.is_death[drawn.code]])
+            self._end(rollout, torch.unique(drawn.row[self.is_terminal[drawn.code]]))
+
+    def _end(self, rollout: Rollout, row: Tensor) -> None:
+        """Draw which of the futures whose last instant holds a terminal code have ended with it, given the wait."""
+        row = row[rollout.goes_on[row]]
+        if not len(row):
+            return
+        memory = rollout.memory
+        h, z_site, tick = memory.h[row], memory.z_site[row], memory.tick[row]
+        density = self.network.gap_head(h, z_site, memory.clock(memory.time)[row])
+        # Who has ended is silent; who goes on is silent for so long with the chance of so long a gap.
+        log_silent = gap_log_survival(density, memory.wait[row], tick)
+        has_ended = torch.sigmoid(self.network.gap_head.end_logit(h, z_site) - log_silent)
+        self._stop(rollout, row[rollout.streams.draw(row, 1)[:, 0] < has_ended])
+
+    @staticmethod
+    def _stop(rollout: Rollout, row: Tensor) -> None:
+        rollout.goes_on[row] = False
+        rollout.ended[rollout.memory.number[row]] = True
 
     def _next_time(self, rollout: Rollout) -> Tensor:
         """Draw when the next instant is, given the wait without one."""
@@ -132,8 +156,8 @@ class FutureSampler:
         memory.h.copy_(network.step(step, drawn.phi_sum, rollout.cache)[:, 0])
         memory.time.copy_(time)
         memory.order.add_(1)
-        # Of several records of a code in one instant the last one stays, as in training.
-        memory.last_value[drawn.row, drawn.code] = drawn.value
+        last = _last_of_each(drawn.row * memory.last_value.shape[1] + drawn.code)
+        memory.last_value[drawn.row[last], drawn.code[last]] = drawn.value[last]
         since = time[drawn.row] - memory.last_time[drawn.row, drawn.code]
         memory.last_interval[drawn.row, drawn.code] = since.float()
         memory.last_time[drawn.row, drawn.code] = time[drawn.row]
@@ -208,6 +232,18 @@ class FutureSampler:
         value = torch.full_like(share, torch.nan)
         value[has] = network.events.denormalise(code[has], z)
         return value
+
+
+def _last_of_each(key: Tensor) -> Tensor:
+    """Place of the last of every number.
+
+    Of several records of a code in one instant the last one stays, as in training. Which of several writes to one place
+    stays is open where several threads write.
+    """
+    place = torch.arange(len(key), device=key.device)
+    _, inverse = torch.unique(key, return_inverse=True)
+    last = torch.zeros(int(inverse.max()) + 1 if len(key) else 0, dtype=torch.int64, device=key.device)
+    return last.scatter_reduce(0, inverse, place, "amax", include_self=False)
 
 
 def _sorted(parts: list[tuple[Tensor, ...]]) -> SampledEvents:

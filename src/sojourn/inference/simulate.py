@@ -37,7 +37,7 @@ class SimulationReport:
     events_per_hour: float
     """Mean over the futures."""
     share_ended: float
-    """Share of futures in which the record ended (death or discharge)."""
+    """Share of futures with a death or a discharge."""
 
 
 def simulate(

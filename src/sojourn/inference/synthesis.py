@@ -19,11 +19,12 @@ from sojourn.errors import ConfigError
 from sojourn.events.meds import write_table
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_folder, write_json
-from sojourn.inference.futures import futures_at_once
+from sojourn.inference.futures import ends_of, futures_at_once
 from sojourn.inference.sampler import FutureSampler, SampledEvents
 from sojourn.inference.starts import Starts, last_known
 from sojourn.model import Batch, Network
 from sojourn.progress import Bar, progress_bar
+from sojourn.tasks.outcomes import FOLLOW_UP_END
 from sojourn.training.records import EventTable, Ints
 from sojourn.training.run import Run
 
@@ -58,7 +59,7 @@ class SynthesisReport:
     num_subjects: int
     num_events: int
     share_ended: float
-    """Share of the records that ended (death or discharge) before the horizon."""
+    """Share of the records that ended for good, with a death or a discharge, before the horizon."""
 
 
 def synthesise(run: Path, out: Path, drawing: Drawing | None = None) -> SynthesisReport:
@@ -92,9 +93,8 @@ def synthesise(run: Path, out: Path, drawing: Drawing | None = None) -> Synthesi
             table = records(trained.network(), trained.vocabulary, num_known, site, how, trained.config.context, bar)
         write_meds(part, table, trained.vocabulary)
         write_json(part / "metadata" / "synthesis.json", {"run": str(run)} | how._asdict())
-    terminal = trained.vocabulary.table.filter("terminal")["code"]
-    ended = table.filter(pl.col("code").is_in(terminal.implode()))["subject_id"].n_unique()
-    return SynthesisReport(str(out), how.num_subjects, len(table), ended / how.num_subjects)
+    num_open = int((table["code"] == FOLLOW_UP_END).sum())
+    return SynthesisReport(str(out), how.num_subjects, len(table), 1 - num_open / how.num_subjects)
 
 
 def records(
@@ -120,13 +120,13 @@ def records(
     facts = static_facts(vocabulary, how.num_subjects, num_known, rng)
     age = np.clip(rng.normal(*how.age_years, how.num_subjects), *_ADULT)
     clock = rng.integers(0, _DAY_S // 60, how.num_subjects) * 60
-    terminal = torch.from_numpy(vocabulary.table["terminal"].to_numpy().copy())
-    sampler = FutureSampler(network, terminal, context=context, seed=how.seed)
-    parts = []
+    sampler = FutureSampler(network, *ends_of(vocabulary), context=context, seed=how.seed)
+    parts, is_open = [], []
     for ids in _batches(how.num_subjects, futures_at_once(network, context)):
         begun = _admissions(ids, facts, age, clock, site, how.tick_s or _MINUTE_S, len(vocabulary))
-        drawn = sampler.sample(begun, horizon_s=how.horizon_hours * 3600, num_samples=1).events
-        parts.append(_timed(drawn, ids, clock))
+        drawn = sampler.sample(begun, horizon_s=how.horizon_hours * 3600, num_samples=1)
+        parts.append(_timed(drawn.events, ids, clock))
+        is_open.append(~drawn.ended)
         if bar is not None:
             bar.advance(len(ids))
     name = vocabulary.table["code"]
@@ -138,7 +138,10 @@ def records(
         _rows(part.subject, start + part.seconds.astype("timedelta64[s]"), name.gather(part.code), part.value)
         for part in parts
     ]
-    table = pl.concat([static, births, *timed]).with_columns(site=pl.lit(SITE))
+    going = np.flatnonzero(np.concatenate(is_open))  # up to the horizon silence is silence
+    horizon = start + (clock[going] + round(how.horizon_hours * 3600)).astype("timedelta64[s]")
+    cut = _rows(going, horizon, pl.Series([FOLLOW_UP_END] * len(going), dtype=pl.String), np.nan)
+    table = pl.concat([static, births, *timed, cut]).with_columns(site=pl.lit(SITE))
     return table.sort("subject_id", "time", maintain_order=True, nulls_last=False)
 
 
@@ -204,6 +207,7 @@ def _admissions(
         is_predicted=no,
         is_gap_predicted=no,
         survival=zero,
+        may_end=no,
         event_position=torch.from_numpy(row),
         event_rank=torch.from_numpy(rank),
         code=torch.from_numpy(own.code),

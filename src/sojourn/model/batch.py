@@ -36,7 +36,10 @@ class Batch(NamedTuple):
     is_gap_predicted: Tensor
     """(B, L) bool, whether the gap before the position is scored."""
     survival: Tensor
-    """(B, L) float32, seconds after this (last) instant in which surely nothing was recorded; 0 where unknown."""
+    """(B, L) float32, seconds after this (last) instant in which surely nothing was recorded; 0 where unknown, inf
+    where the record ends here for good."""
+    may_end: Tensor
+    """(B, L) bool, whether the instant holds a terminal code (death or discharge), after which a record may end."""
     event_position: Tensor
     """(E,) int64, index of the event's instant in the flattened (B * L); never decreases."""
     event_rank: Tensor

@@ -1,9 +1,10 @@
 """The whole network, and the exact likelihood of a record under it.
 
     log p(record) = sum over instants k of   log p(gap_k | h_{k-1}, z)
+                                           + log P(goes on | h_{k-1}, z)  if k - 1 holds a discharge or a death
                   + sum over its events j of log p(code_j | h_{k-1}, gap_k, earlier events of k, z)
                                            + log p(value_j | h_{k-1}, gap_k, earlier events of k, code_j)
-                  + log p(END | ..., z)  + log P(nothing recorded after the last instant while it was watched)
+                  + log p(END | ..., z)  + log P(nothing recorded after the last instant while it was watched, or ever)
 
 h is the backbone's state, z the site vector: policy (gap, code) knows z, physiology (value) does not.
 
@@ -37,7 +38,7 @@ class EventLogProb(NamedTuple):
     """Log-probabilities in nats; zero where a part is not scored."""
 
     gap: Tensor
-    """(B, L) of the gap before each instant, with the survival after the last one."""
+    """(B, L) of the gap before each instant, with the survival after the last one, or its being the last for good."""
     code: Tensor
     """(E,) of each event's code; END is counted with the last event of its instant."""
     value: Tensor
@@ -155,17 +156,31 @@ class Network(nn.Module):
         return EventLogProb(gap, code, value)
 
     def _gap_log_prob(self, batch: Batch, before_BLD: Tensor, h_BLD: Tensor) -> Tensor:
-        out = torch.zeros_like(batch.gap)
+        out = self.goes_on_log_prob(batch, before_BLD)
         is_scored = batch.is_gap_predicted
         if is_scored.any():
             clock = (batch.clock - batch.gap)[is_scored].remainder(86400.0)
             density = self.gap_head(before_BLD[is_scored], self.site(batch.site[is_scored]), clock)
-            out = out.masked_scatter(is_scored, gap_log_mass(density, batch.gap[is_scored], batch.tick[is_scored]))
-        is_last = batch.survival > 0
+            mass = gap_log_mass(density, batch.gap[is_scored], batch.tick[is_scored])
+            out = out + torch.zeros_like(out).masked_scatter(is_scored, mass)
+        is_last = (batch.survival > 0) & batch.survival.isfinite()
         if is_last.any():
             density = self.gap_head(h_BLD[is_last], self.site(batch.site[is_last]), batch.clock[is_last])
             tail = gap_log_survival(density, batch.survival[is_last], batch.tick[is_last])
             out = out + torch.zeros_like(out).masked_scatter(is_last, tail)
+        ends = batch.survival.isinf()
+        if ends.any():
+            final = F.logsigmoid(self.gap_head.end_logit(h_BLD[ends], self.site(batch.site[ends])))
+            out = out + torch.zeros_like(out).masked_scatter(ends, final)
+        return out
+
+    def goes_on_log_prob(self, batch: Batch, before_BLD: Tensor) -> Tensor:
+        """Log-probability that the record did not end with the discharge or death before each scored gap, (B, L)."""
+        out = torch.zeros_like(batch.gap)
+        might = batch.is_gap_predicted & F.pad(batch.may_end[:, :-1], (1, 0))
+        if might.any():
+            logit = self.gap_head.end_logit(before_BLD[might], self.site(batch.site[might]))
+            out = out.masked_scatter(might, F.logsigmoid(-logit))
         return out
 
     def _event_log_prob(self, batch: Batch, phi_ED: Tensor, before_BLD: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """The policy: when the next instant comes and which codes it holds. The only part that may know the site.
 
+    end:   whether the record ends for good after a discharge or a death
     gap:   log g ~ mixture of logistics; some are free, some anchored at the next full hours of the clock, some at
            round numbers of minutes
     code:  softmax over the codes from the last one on (canonical order) and END; the last one is known, and of each
@@ -68,6 +69,9 @@ class GapHead(nn.Module):
             spread = torch.linspace(math.log(_GAP_START_S), math.log(_GAP_END_S), self.num_free)
             self.out.bias[count : count + self.num_free] = spread
             self.out.bias[2 * count + self.num_free : 3 * count] = -4.0
+        self.ends = Linear(config.d_model, 1)
+        nn.init.zeros_(self.ends.weight)
+        nn.init.zeros_(self.ends.bias)
         if self.num_round:
             seconds = 60.0 * torch.tensor(ROUND_MINUTES)
             self.register_buffer("round_mean", torch.log(seconds))
@@ -76,9 +80,7 @@ class GapHead(nn.Module):
 
     def forward(self, h_KD: Tensor, z_KS: Tensor, clock_K: Tensor) -> LogisticMixture:
         """Mixture of log(gap in seconds) after states `h` whose instants are at `clock` seconds of the day."""
-        if self.adapter is not None:
-            h_KD = self.adapter(h_KD, z_KS)
-        hidden = self.hidden(h_KD).float()
+        hidden = self.hidden(self._adapted(h_KD, z_KS)).float()
         with torch.autocast(h_KD.device.type, enabled=False):
             count = self.num_free + self.num_clock
             logit, mean, raw_scale, round_logit = self.out(hidden).split([count, count, count, self.num_round], -1)
@@ -94,6 +96,19 @@ class GapHead(nn.Module):
             torch.cat([free.mean, self.round_mean.expand_as(round_logit)], -1),
             torch.cat([free.scale, self.round_log_scale.exp().expand_as(round_logit)], -1),
         )
+
+    def end_logit(self, h_KD: Tensor, z_KS: Tensor) -> Tensor:
+        """Log-odds that nothing is ever recorded after instants that hold a terminal code, shape (K,).
+
+        After a discharge many records go on with the next stay. Without this, "ends here" and "goes on" would have a
+        mass of one each.
+        """
+        with torch.autocast(h_KD.device.type, enabled=False):
+            logit: Tensor = self.ends(self._adapted(h_KD, z_KS).float())[:, 0]
+        return logit
+
+    def _adapted(self, h_KD: Tensor, z_KS: Tensor) -> Tensor:
+        return h_KD if self.adapter is None else self.adapter(h_KD, z_KS)
 
 
 def gap_log_mass(density: LogisticMixture, gap_K: Tensor, tick_K: Tensor) -> Tensor:

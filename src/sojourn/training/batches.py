@@ -105,7 +105,10 @@ def collate(
         records.follow_up[subject] - seconds,
         0.0,
     )
-    survival = np.where(np.isfinite(survival) & with_survival, np.maximum(survival, 0.0), 0.0)
+    may_end = ~is_static & (records.may_end[instant] if has_instants else False)
+    # What is charted after a death is the last of it, and no end that could have been another.
+    is_known = with_survival & (np.isfinite(survival) | may_end)
+    survival = np.where(is_known, np.maximum(survival, 0.0), 0.0)
     events = _events(records, where, windows, layout)
     size = layout.num_rows * layout.row_length
 
@@ -126,6 +129,7 @@ def collate(
         is_predicted=spread(is_predicted, 0, torch.bool),
         is_gap_predicted=spread(is_predicted & ~is_first, 0, torch.bool),
         survival=spread(survival, 0.0, torch.float32),
+        may_end=spread(may_end, 0, torch.bool),
         **events,
         **(seen_before(records, Where(*windows, where.flat, size)) if is_scored else {}),
     )

@@ -15,7 +15,7 @@ _LOWEST = -20.0
 def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequence[float]) -> torch.Tensor:
     """Maximum-likelihood log-hazards per hour of every code on every bin, shape (V, J) float32.
 
-    From random moments of the first training batches, shrunk by half an event towards the rate of the bins around.
+    From random instants of the first training batches, shrunk by half an event towards the rate of the bins around.
     """
     return log_hazards(*count_hazards(sampler, plan, edges_hours))
 
@@ -30,7 +30,9 @@ def count_hazards(
     exposure = np.zeros_like(events)
     for number, step in enumerate(plan[:_NUM_BATCHES]):
         targets = sampler.ask_all(step, number)
-        hours, is_event = targets.hours.numpy().astype(np.float64), targets.is_event.numpy()
+        # How many are asked while they wait for the next instant is our choice, and no rate of the process.
+        is_at_once = targets.gap.numpy() == 0
+        hours, is_event = targets.hours.numpy().astype(np.float64)[is_at_once], targets.is_event.numpy()[is_at_once]
         for j, (lower, upper) in enumerate(zip(start, end, strict=True)):
             exposure[:, j] += np.clip(hours - lower, 0.0, upper - lower).sum(0)
             events[:, j] += (is_event & (hours > lower) & (hours <= upper)).sum(0)

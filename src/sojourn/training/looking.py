@@ -94,7 +94,6 @@ def looking(
     plan = epoch_steps(rows, num_instants, context=context, instants_per_batch=_INSTANTS, seed=0, epoch=0)
     codes = np.unique([code for one in asked for code in (one.outcome, *one.codes)]).astype(np.int64)
     column = {int(code): i for i, code in enumerate(codes)}
-    is_target = reader.vocabulary.table["target_only"].to_numpy()[codes]
     for number, step in enumerate(plan if asked else ()):
         records = reader.read(step.rows)
         windows = cut(records, step, context)
@@ -104,7 +103,6 @@ def looking(
             windows,
             layout,
             codes,
-            is_target_C=is_target,
             rng=np.random.default_rng([0, number]),
             num_heads=network.config.num_bootstrap_heads,
             max_queries=_QUERIES,

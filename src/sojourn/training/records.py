@@ -113,6 +113,8 @@ class Records(NamedTuple):
     """(K,)"""
     instant_time: Ints
     """(K,) seconds since the subject's origin."""
+    may_end: Bools
+    """(K,) whether the instant holds a terminal code: death or discharge."""
     event_start: Ints
     """(K + 1,) where the events of each instant start."""
     subject_start: Ints
@@ -144,6 +146,7 @@ class RecordReader:
         self._code = np.asarray(self.translation.index, dtype=np.int64)
         self.num_codes = len(vocabulary)
         self._is_target_only = vocabulary.table["target_only"].to_numpy()
+        self._is_terminal = vocabulary.table["terminal"].to_numpy()
         self._is_store_target = store.vocabulary["target_only"].to_numpy()
         site_index = {name: i + 1 for i, name in enumerate(sites)}
         self._site = np.array([site_index.get(name, 0) for name in store.subjects["site"]], dtype=np.int64)
@@ -218,6 +221,7 @@ class RecordReader:
             all_events=everything,
             is_thinned=is_thinned,
             num_codes=self.num_codes,
+            is_terminal=self._is_terminal,
         )
 
     def subject(self, row: int) -> Subject:
@@ -267,7 +271,15 @@ def _together(one: EventTable, other: EventTable) -> EventTable:
     return EventTable(*(np.concatenate([a, b]) for a, b in zip(one, other, strict=True)))  # type: ignore[type-var]
 
 
-def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, rows: Ints, **parts: object) -> Records:
+def _assemble(
+    *,
+    num_codes: int,
+    is_terminal: Bools,
+    events: EventTable,
+    all_events: EventTable,
+    rows: Ints,
+    **parts: object,
+) -> Records:
     """Index the events: instants, ranks, and the previous record of each code."""
     history_index, outcome_index = TimeIndex(events, num_codes), TimeIndex(all_events, num_codes)
     previous = history_index.last_before(events.subject, events.code, events.seconds)
@@ -282,6 +294,8 @@ def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, row
     start = np.flatnonzero(is_new)
     instant = np.cumsum(is_new) - 1
     instant_subject = events.subject[start]
+    may_end = np.zeros(len(start), dtype=bool)
+    may_end[instant[is_terminal[events.code]]] = True
     return Records(
         rows=rows,
         events=events,
@@ -296,6 +310,7 @@ def _assemble(*, num_codes: int, events: EventTable, all_events: EventTable, row
         rank=np.arange(len(instant)) - start[instant] if len(start) else instant,
         instant_subject=instant_subject,
         instant_time=events.seconds[start],
+        may_end=may_end,
         event_start=np.append(start, len(instant)),
         subject_start=np.searchsorted(instant_subject, np.arange(len(rows) + 1)),
         **parts,  # type: ignore[arg-type]

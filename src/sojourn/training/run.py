@@ -117,7 +117,7 @@ class Run:
                 torch.manual_seed(random_weights_seed)
             network = Network(self.config.network(), codes, len(self.sites))
             if random_weights_seed is None:
-                network.load_state_dict(weights)
+                network.load_state_dict(_ends_of_earlier_versions(network) | weights)
         except (KeyError, RuntimeError) as error:
             made_by = self.settings.get("versions", {}).get("sojourn", "an unknown version")
             msg = f"{self.path / WEIGHTS} must fit the network of this version; it was made by {made_by}. Train again."
@@ -132,6 +132,12 @@ class Run:
         """Lines of the training log."""
         path = self.path / METRICS
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _ends_of_earlier_versions(network: Network) -> dict[str, Tensor]:
+    """Weights with which every discharge ends the record, as runs took it that were made before they learnt this."""
+    ends = network.gap_head.ends
+    return {"gap_head.ends.weight": torch.zeros_like(ends.weight), "gap_head.ends.bias": torch.full_like(ends.bias, 30)}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -12,7 +12,7 @@ from sojourn.training.batches import collate, pack, positions
 from sojourn.training.config import PretrainConfig
 from sojourn.training.loss import Sample
 from sojourn.training.plan import Step, cut
-from sojourn.training.records import Bools, Ints, RecordReader
+from sojourn.training.records import Ints, RecordReader
 from sojourn.training.targets import FirstTargets, first_targets, value_targets
 
 _STEPS_AHEAD = 3
@@ -36,7 +36,6 @@ class Sampler:
         self._num_any = min(config.num_any_codes, int((any_weight > 0).sum()))
         network = config.network()
         self._num_heads, self._with_past = network.num_bootstrap_heads, network.use_summary
-        self.is_target: Bools = reader.vocabulary.table["target_only"].to_numpy()
 
     def sample(self, step: Step, number: int, *, is_training: bool) -> Sample:
         """The sample of one step; without `is_training` nothing is hidden and every site is known."""
@@ -62,12 +61,11 @@ class Sampler:
                 windows,
                 layout,
                 codes,
-                is_target_C=self.is_target[codes],
                 rng=rng,
                 num_heads=self._num_heads,
                 max_queries=step.own(max_queries),
                 with_past=self._with_past,
-                is_bootstrapped=is_training,
+                bootstrap_seed=config.seed if is_training else None,
             )
 
         outcomes = ask(self.outcomes, config.num_outcome_queries)
@@ -91,7 +89,6 @@ class Sampler:
             windows,
             pack(windows),
             codes,
-            is_target_C=self.is_target,
             rng=rng,
             num_heads=1,
             max_queries=max(1, min(self.config.num_outcome_queries, _MAX_PAIRS // len(codes))),

@@ -9,7 +9,7 @@ from torch import Tensor
 from sojourn.events.splits import splitmix64
 from sojourn.model.summary import CodeStatistics
 from sojourn.training.batches import Layout, PositionMap, Windows, positions
-from sojourn.training.records import Bools, EventTable, Floats, Ints, Records, age_years
+from sojourn.training.records import EventTable, Floats, Ints, Records, age_years
 from sojourn.training.statistics import code_statistics, num_pairs
 
 _DAY_S, _HOUR_S = 86400, 3600.0
@@ -81,17 +81,16 @@ def first_targets(
     layout: Layout,
     code_C: Ints,
     *,
-    is_target_C: Bools,
     rng: np.random.Generator,
     num_heads: int,
     max_queries: int,
     with_past: bool = False,
-    is_bootstrapped: bool = True,
+    bootstrap_seed: int | None = None,
 ) -> FirstTargets:
     """Ask at moments drawn at random: half of them at an instant, half while waiting for the next one.
 
-    Target-only codes (`is_target_C`) are known up to the subject's follow-up, others up to its last instant. Unless
-    `is_bootstrapped`, all weights are one.
+    All codes are known up to the subject's follow-up, in which the likelihood too takes silence for silence. Without a
+    `bootstrap_seed`, all weights are one.
     """
     where = positions(windows, layout)
     timed = np.flatnonzero(where.instant >= 0)
@@ -107,14 +106,10 @@ def first_targets(
     past = code_statistics(records, subject, asked) if with_past else None
     found = records.outcome_index.first_after(subject[:, None], code_C[None, :], asked[:, None])
     is_event = found >= 0
-    until = np.where(
-        is_target_C[None, :], records.follow_up[subject][:, None], _watched_until(records)[subject][:, None]
-    )
-    known = np.maximum(until - asked[:, None], 0.0)
-    watched = np.maximum(_watched_until(records)[subject] - asked, 0.0)
-    event_delay = np.where(is_event, records.all_events.seconds[found] - asked[:, None], known)
-    weights = bootstrap_weights(records.rows, num_heads, seed=0)
-    weight = (weights if is_bootstrapped else np.ones_like(weights))[subject]
+    watched = np.maximum(records.follow_up[subject] - asked, 0.0)
+    event_delay = np.where(is_event, records.all_events.seconds[found] - asked[:, None], watched[:, None])
+    shape, seed = (len(records.rows), num_heads), bootstrap_seed
+    weights = np.ones(shape, np.float32) if seed is None else bootstrap_weights(records.rows, num_heads, seed=seed)
     return FirstTargets(
         position=torch.from_numpy(where.flat),
         gap=torch.from_numpy(delay.astype(np.float32)),
@@ -126,7 +121,7 @@ def first_targets(
         hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
         is_event=torch.from_numpy(is_event),
         watched=torch.from_numpy((watched / _HOUR_S).astype(np.float32)),
-        weight=torch.from_numpy(weight),
+        weight=torch.from_numpy(weights[subject]),
     )
 
 
@@ -137,14 +132,6 @@ def _affordable(pairs_Q: Ints, rng: np.random.Generator) -> Ints:
     order = rng.permutation(len(pairs_Q))
     count = max(int(np.searchsorted(np.cumsum(pairs_Q[order]), _MAX_PAIRS, side="right")), 1)
     return np.sort(order[:count])
-
-
-def _watched_until(records: Records) -> np.ndarray:
-    """Until when codes that the history shows were watched for: the last instant, or for ever after a terminal one."""
-    last = np.zeros(len(records.rows))
-    has_any = np.diff(records.subject_start) > 0
-    last[has_any] = records.instant_time[records.subject_start[1:][has_any] - 1]
-    return np.where(np.isfinite(records.follow_up), last, np.inf)
 
 
 def _moments(
