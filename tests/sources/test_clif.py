@@ -136,6 +136,13 @@ def test_a_birth_is_guessed_from_the_age(raw: Path) -> None:
     assert birth == datetime(2097, 7, 11, 8)  # 52 years and 183 days before the admission
 
 
+def test_an_age_that_nobody_has_gives_no_birth(raw: Path) -> None:
+    path = raw / "clif_hospitalization.csv"
+    path.write_text(path.read_text().replace(",52,", ",99999999999,"))
+    births = _read(raw)[0]["patient"].events.filter(pl.col("code") == "MEDS_BIRTH")
+    assert births["subject_id"].to_list() == [2], "the other birth has a date"
+
+
 def test_a_patient_told_twice_has_each_event_of_a_stay_once(raw: Path) -> None:
     before = {name: batch.events.height for name, batch in _read(raw)[0].items() if name != "patient"}
     with (raw / "clif_patient.csv").open("a") as file:

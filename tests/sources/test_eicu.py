@@ -11,6 +11,7 @@ import pytest
 
 from sojourn.errors import MissingTableError
 from sojourn.sources.eicu import SOURCE
+from sojourn.sources.eicu.known import DEFAULT_YEAR
 from sojourn.sources.records import EVENT_SCHEMA, SourceBatch
 
 PATIENT = """patientunitstayid,gender,age,ethnicity,hospitalid,admissionheight,admissionweight,hospitaladmitoffset,hospitaladmitsource,hospitaldischargeyear,hospitaldischargelocation,hospitaldischargeoffset,hospitaldischargestatus,unittype,unitadmittime24,unitadmitsource,unitstaytype,unitvisitnumber,dischargeweight,unitdischargeoffset,unitdischargestatus,uniquepid
@@ -119,6 +120,24 @@ def test_ages_over_89_count_as_90(raw: Path):
     birth = _patient(raw, 1)["MEDS_BIRTH"]
     assert birth is not None
     assert (ZERO - birth).days == round(90 * 365.25)
+
+
+def test_numbers_that_no_stay_can_have_are_unknown(raw: Path):
+    header, *rows = PATIENT.strip().split("\n")
+    cells = dict(zip(header.split(","), rows[0].split(","), strict=True))
+    cells |= {"age": "1e30", "hospitaldischargeyear": "20140000", "unitdischargeoffset": str(9 * 10**18)}
+    (raw / "patient.csv.gz").write_bytes(
+        gzip.compress("\n".join([header, ",".join(cells.values()), *rows[1:]]).encode())
+    )
+    (raw / "lab.csv.gz").write_bytes(gzip.compress(LAB.replace("1,1,10,", f"1,1,{9 * 10**18},", 1).encode()))
+    codes = _patient(raw, int(cells["patientunitstayid"]))
+    assert "MEDS_BIRTH" not in codes
+    assert not [code for code in codes if code.startswith("ICU_DISCHARGE")]
+    told = [code for code in codes if code.startswith("HOSPITAL_DISCHARGE")]
+    assert told, "the end of the hospital stay is known"
+    assert {time.year for time in codes.values() if time is not None} == {DEFAULT_YEAR}
+    batches, _ = _read(raw)
+    assert dict(batches["lab"].quarantined.select("row", "reason").rows())[0] == "no_time"
 
 
 def test_a_death_in_the_unit_ends_everything_at_the_unit_end(raw: Path):

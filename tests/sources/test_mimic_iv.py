@@ -289,6 +289,17 @@ def test_damaged_times_and_numbers_are_set_aside_not_lost(raw: Path):
     assert "clotted" in batch.quarantined["record"][0]
 
 
+@pytest.mark.parametrize(
+    ("age", "year"), [("999999999", "2150"), ("60", "21800000000"), ("60", "300000"), ("-5", "2150")]
+)
+def test_a_birth_that_no_calendar_has_is_left_out(raw: Path, age: str, year: str):
+    with (raw / "hosp/patients.csv").open("a") as file:
+        file.write(f"4,F,{age},{year},,\n")
+    patients = _events(raw, "hosp/patients")
+    assert patients.filter(pl.col("subject_id") == 4)["code"].to_list() == ["GENDER//F"]
+    assert patients.filter(pl.col("code") == "MEDS_BIRTH").height == 3
+
+
 @pytest.fixture(scope="module")
 def demo(sojourn_data: Path) -> tuple[pl.DataFrame, dict[str, Counter[str]]]:
     """Events of the demo, and its rows counted by table."""

@@ -8,7 +8,7 @@ import polars as pl
 import yaml
 
 from sojourn.errors import ConfigError
-from sojourn.sources.casts import to_integer
+from sojourn.sources.casts import to_age, to_integer
 from sojourn.sources.clocks import day_ends_late, from_zoned, in_zone
 from sojourn.sources.identity import site_names, subject_numbers
 from sojourn.sources.recipes import Converted, Emit, convert, label
@@ -89,7 +89,7 @@ _STAY_COLUMNS = ("_stay", "_patient", "_subject", "_site", "_start", "_end", "_d
 
 def _patients(people: pl.DataFrame, stays: pl.DataFrame, ids: pl.Series, site: str | None) -> pl.DataFrame:
     """One row per patient; a birth that is not given is guessed from the age at the first admission."""
-    age = to_integer(pl.col("age_at_admission"))
+    age = to_age(to_integer(pl.col("age_at_admission")))
     # The age says the year only: half a year is the guess with the smallest error.
     guess = pl.col("_start").dt.offset_by(pl.format("-{}y", age)) - _HALF_A_YEAR
     first = stays.sort("_start").with_columns(_guess=guess).group_by("_patient", maintain_order=True)

@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.casts import to_number
-from sojourn.sources.eicu.known import STAY, Known, at, events_of, join_stay
+from sojourn.sources.eicu.known import STAY, Known, at, events_of, join_stay, minutes
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label, path_levels, unit_of
 from sojourn.sources.records import join_quarantined, quarantine
 
@@ -51,8 +51,8 @@ def _medication(frame: pl.DataFrame, known: Known) -> Converted:
     name = label(pl.col("drugname"))
     drug = pl.coalesce(hicl, name)
     detail = pl.when(hicl.is_not_null()).then(name)
-    start = pl.col("drugstartoffset").cast(pl.Int64, strict=False)
-    told = pl.col("drugstopoffset").cast(pl.Int64, strict=False)
+    start = minutes("drugstartoffset")
+    told = minutes("drugstopoffset")
     stop = pl.when((told != 0) | (start <= 0)).then(pl.when(told < start).then(start).otherwise(told))
     emits = [
         Emit(code_for("MEDICATION_ORDER_START", drug, detail), at(start), text=pl.col("dosage").cast(pl.String)),
@@ -89,7 +89,7 @@ def _respiratorycare(frame: pl.DataFrame, known: Known) -> Converted:
     emits = [Emit(airway, at("respcarestatusoffset"))]
     for code, columns in _VENTILATION.items():
         for column in columns:
-            offset = pl.col(column).cast(pl.Int64, strict=False)
+            offset = minutes(column)
             emits.append(Emit(pl.lit(code), at(offset), when=offset != 0))
     events, quarantined = events_of(frame, known, emits)
     repeats = pl.col("code").is_in(list(_VENTILATION)) & ~pl.struct("subject_id", "time", "code").is_first_distinct()

@@ -131,7 +131,7 @@ def _numbers(people: pl.DataFrame) -> pl.DataFrame:
     """Number of each patient: the identifier of the first system that gives each one of their own, else a hash."""
     each = one_row_each(people.select("id", _identifier=_f("identifier")), "_identifier").unnest("_identifier")
     kind = pl.concat_str(pl.col("system"), coded(pl.col("type")), separator=" ", ignore_nulls=True)
-    number = pl.col("value").str.extract(r"^(\d{1,18})$").cast(pl.Int64)
+    number = pl.col("value").str.extract(r"^(\d{1,18})$").cast(pl.Int64, strict=False)
     usable = each.filter(~kind.str.contains(_SECRETS).fill_null(value=False)).with_columns(_number=number)
     everyone = people["id"].n_unique()
     for rows in usable.partition_by("system", maintain_order=True):
