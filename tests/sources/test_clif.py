@@ -200,6 +200,22 @@ def test_infusions_start_change_and_end(raw: Path) -> None:
     ]
 
 
+def test_an_infusion_ends_after_its_start_in_the_night_when_the_clock_is_set_back(raw: Path) -> None:
+    (raw / "clif_config.json").write_text('{"timezone": "America/New_York"}')
+    path = raw / "clif_medication_admin_continuous.csv"
+    header = path.read_text().split("\n")[0]
+    rows = [
+        "10,5,Levophed,norepinephrine,2020-11-01 05:50:00+00:00,Started,start,0.1,mcg/kg/min",
+        "10,5,Levophed,norepinephrine,2020-11-01 06:10:00+00:00,Stopped,stop,0,mcg/kg/min",
+    ]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    events = _read(raw)[0]["medication_admin_continuous"].events.sort("time")
+    assert events.select("code", "time").rows() == [
+        ("INFUSION_START//norepinephrine//mcg/kg/min", datetime(2020, 11, 1, 1, 25)),
+        ("INFUSION_END//norepinephrine", datetime(2020, 11, 1, 1, 35)),
+    ]
+
+
 def test_ventilation_starts_and_ends_where_the_device_changes(raw: Path) -> None:
     batches, _ = _read(raw)
     marks = batches["respiratory_support"].events.filter(pl.col("code").str.starts_with("PROCEDURE"))
