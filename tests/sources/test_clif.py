@@ -2,14 +2,16 @@
 """CLIF: categories become codes, stays end as they should, and the clock is that of the hospital."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from sojourn.errors import ConfigError, MissingTableError
+from sojourn.sources import ingest as engine
 from sojourn.sources.clif import SOURCE
 from sojourn.sources.ingest import ingest
 from sojourn.sources.records import EVENT_SCHEMA, SourceBatch
@@ -229,6 +231,53 @@ def test_ventilation_starts_and_ends_where_the_device_changes(raw: Path) -> None
     assert settings["RESPIRATORY//fio2_set//fraction"] == pytest.approx(0.6)
     assert settings["RESPIRATORY//peep_set//cmH2O"] == 8.0
     assert "VENTILATOR_MODE//pressure control" in settings
+
+
+def _row_by_row(frames: Iterator[pl.DataFrame], _: int) -> Iterator[pl.DataFrame]:
+    for frame in frames:
+        yield from (frame[[place]] for place in range(frame.height))
+
+
+@pytest.fixture
+def in_small_batches(raw: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every row is a batch of its own; devices stand in the order of time."""
+    path = raw / "clif_respiratory_support.csv"
+    header, *rows = path.read_text().strip().split("\n")
+    path.write_text("\n".join([header, *sorted(rows)]) + "\n")
+    monkeypatch.setattr("sojourn.sources.tables.regroup", _row_by_row)
+    return raw
+
+
+def test_a_change_of_device_is_told_in_the_next_batch(in_small_batches: Path) -> None:
+    warnings: list[str] = []
+    batches = list(SOURCE.read(in_small_batches, site=None, warn=warnings.append))
+    events = pl.concat([batch.events for batch in batches if batch.table == "respiratory_support"])
+    marks = events.filter(pl.col("code").str.starts_with("PROCEDURE")).sort("time")
+    assert marks.select("row", "code", "time").rows() == [
+        (1, "PROCEDURE_START//invasive_ventilation", datetime(2150, 1, 10, 11)),
+        (3, "PROCEDURE_END//invasive_ventilation", datetime(2150, 1, 11, 11)),
+    ]
+
+
+def test_an_interrupted_ingest_goes_on_with_the_devices_so_far(
+    in_small_batches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = engine._keep_batch
+
+    def until_the_third_device(batch: SourceBatch, *rest: Any) -> Any:
+        if batch.table == "respiratory_support" and batch.events["row"].max() == 3:
+            raise KeyboardInterrupt
+        return keep(batch, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_keep_batch", until_the_third_device)
+        with pytest.raises(KeyboardInterrupt):
+            ingest("clif", in_small_batches, tmp_path / "out")
+    ingest("clif", in_small_batches, tmp_path / "out")
+    ingest("clif", in_small_batches, tmp_path / "at once")
+    first, second = (tmp_path / name / "data" / "0.parquet" for name in ("out", "at once"))
+    assert first.read_bytes() == second.read_bytes()
+    assert "PROCEDURE_END//invasive_ventilation" in pl.read_parquet(first)["code"].to_list()
 
 
 def test_what_is_coded_for_billing_stands_at_the_end_of_the_stay(raw: Path) -> None:

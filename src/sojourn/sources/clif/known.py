@@ -1,8 +1,10 @@
 """What the other tables of CLIF need to know first: the stays, the patients, the places and the time zone."""
 
 import json
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import polars as pl
 import yaml
@@ -23,8 +25,13 @@ _UNSAID = pl.col("discharge_category").cast(pl.String).str.to_lowercase() == "mi
 _HALF_A_YEAR = pl.duration(days=183)
 
 
-class Known(NamedTuple):
-    """Small tables held in memory while the large ones stream by."""
+DEVICES: dict[str, Any] = {"row": pl.UInt64, "_stay": pl.String, "recorded_dttm": pl.Datetime("us"), "_kind": pl.String}
+"""Columns of `Known.devices`."""
+
+
+@dataclass(slots=True)
+class Known:
+    """Small tables held in memory while the large ones stream by; the last is filled from the respiratory support."""
 
     zone: str | None
     """Time zone of the hospital, if a configuration file beside the tables names it."""
@@ -34,6 +41,8 @@ class Known(NamedTuple):
     """One row per patient: `_patient`, `_subject`, `_site`, `_dead` and `_birth`."""
     icu: pl.DataFrame
     """One row per ICU stay: `row` of its first place in ``adt``, `_icu_start`, `_icu_stop`."""
+    devices: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=DEVICES))
+    """`DEVICES`, without a `row`: the last kind of device of each stay, from which the next batch goes on."""
 
 
 def find_name(tables: RawTables, table: str) -> str:
