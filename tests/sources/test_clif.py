@@ -294,6 +294,31 @@ def test_without_a_configuration_times_stay_in_utc_and_that_is_said(raw: Path) -
     assert batches["vitals"].events["time"].to_list() == [datetime(2150, 1, 10, 15)]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_times_without_an_offset_are_utc_and_that_is_said(raw: Path, suffix: str) -> None:
+    expected, warnings = _read(raw)
+    assert not any("offset" in warning for warning in warnings)
+    for path in raw.glob("*.csv"):
+        path.write_text(path.read_text().replace("+00:00", ""))
+        if suffix == ".parquet":
+            frame = pl.read_csv(path, infer_schema=False)
+            times = [pl.col(name).str.to_datetime(strict=False) for name in frame.columns if name.endswith("_dttm")]
+            frame.with_columns(times).write_parquet(path.with_suffix(suffix))
+            path.unlink()
+    batches, warnings = _read(raw)
+    said = [warning for warning in warnings if "have no offset from UTC" in warning]
+    assert any("admin_dttm" in warning for warning in said)
+    for name, batch in expected.items():
+        assert batches[name].events.equals(batch.events), name
+
+
+def test_midnight_of_a_death_without_an_offset_is_a_day(raw: Path) -> None:
+    path = raw / "clif_patient.csv"
+    path.write_text(path.read_text().replace("2150-08-09 05:00:00+00:00", "2150-08-09 00:00:00"))
+    deaths = _read(raw)[0]["patient"].events.filter(pl.col("code") == "MEDS_DEATH", pl.col("subject_id") == 2)
+    assert deaths["time"].to_list() == [datetime(2150, 8, 9, 23, 59, 59)]
+
+
 def test_a_time_zone_that_does_not_exist_is_refused(raw: Path) -> None:
     (raw / "clif_config.json").write_text('{"timezone": "Mars/Olympus"}')
     with pytest.raises(ConfigError, match="valid timezone"):

@@ -10,6 +10,7 @@ from sojourn.sources.casts import to_time
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2}| ?UTC)$"
 _SHORT_OFFSET = r"(Z|[+-]\d{2}(?::?\d{2})?| ?UTC)$"
 """Also of hours alone, as PostgreSQL writes it; behind a time of day only, as the end of a date looks the same."""
+_WITH_OFFSET = r"\d{2}:\d{2}.*?" + _SHORT_OFFSET
 
 
 def as_written(text: pl.Expr) -> pl.Expr:
@@ -34,12 +35,25 @@ def in_utc(text: pl.Expr) -> pl.Expr:
     ['2180-05-07 21:15:00', '2180-05-07 17:15:00', 'None', 'None']
     """
     plain = text.cast(pl.String).str.strip_chars()
-    offset = plain.str.extract(r"\d{2}:\d{2}.*?" + _SHORT_OFFSET)
+    offset = plain.str.extract(_WITH_OFFSET)
     sign = pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)
     hours = offset.str.extract(r"^[+-](\d{2})").cast(pl.Int64, strict=False).fill_null(0)
     minutes = offset.str.extract(r"^[+-]\d{2}:?(\d{2})$").cast(pl.Int64, strict=False).fill_null(0)
     written = to_time(pl.when(offset.is_not_null()).then(plain.str.replace(_SHORT_OFFSET, "")))
     return written - pl.duration(minutes=sign * (hours * 60 + minutes))
+
+
+def lacks_offset(text: pl.Expr) -> pl.Expr:
+    """Whether ISO text has a time of day but no offset from UTC.
+
+    Examples
+    --------
+    >>> texts = pl.Series(["2020-07-01 16:00:00+00", "2020-07-01T12:00Z", "2020-07-01 12:00:00", "2020-07-01", None])
+    >>> pl.select(lacks_offset(texts)).to_series().to_list()
+    [False, False, True, False, None]
+    """
+    plain = text.cast(pl.String).str.strip_chars()
+    return (plain.str.len_chars() > 10) & ~plain.str.contains(_WITH_OFFSET)
 
 
 def in_zone(column: pl.Expr, zone: str | None) -> pl.Expr:
