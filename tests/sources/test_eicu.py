@@ -210,6 +210,19 @@ def test_vasoactive_rates_are_brought_to_the_weight_where_it_is_known(raw: Path)
     assert batch.quarantined.select("row", "reason").rows() == [(3, "no_rate")]
 
 
+@pytest.mark.parametrize("rate", ["OFF", "Off", " off at 3"])
+def test_a_rate_that_says_off_ends_the_infusion(raw: Path, rate: str):
+    text = "infusiondrugid,patientunitstayid,infusionoffset,drugname,drugrate,patientweight\n"
+    drug = "Norepinephrine (mcg/kg/min)"
+    (raw / "infusionDrug.csv").write_text(f"{text}1,1,5,{drug},0.2,\n2,1,65,{drug},{rate},\n3,1,70,{drug},unknown,\n")
+    batch = _read(raw)[0]["infusionDrug"]
+    assert _told(batch) == [
+        (0, "INFUSION_START//Norepinephrine//mcg/kg/min", pytest.approx(0.2)),
+        (1, "INFUSION_END//Norepinephrine", None),
+    ]
+    assert batch.quarantined.select("row", "reason").rows() == [(2, "no_rate")]
+
+
 def test_orders_have_a_drug_and_end_within_the_stay(raw: Path):
     batch = _read(raw)[0]["medication"]
     assert sorted(batch.events.select("row", "code").rows()) == [
