@@ -300,6 +300,15 @@ def test_a_birth_that_no_calendar_has_is_left_out(raw: Path, age: str, year: str
     assert patients.filter(pl.col("code") == "MEDS_BIRTH").height == 3
 
 
+@pytest.mark.parametrize("written", ["nan", "1e400", "-inf"])
+def test_a_result_that_is_no_number_is_kept_without_a_level(raw: Path, written: str):
+    labs = LABS.replace(",1.5,1.5,", f",{written},{written},", 1)
+    (raw / "hosp/labevents.csv.gz").write_bytes(gzip.compress(labs.encode()))
+    event = _events(raw, "hosp/labevents").filter(pl.col("row") == 0).row(0, named=True)
+    assert (event["numeric_value"], event["text_value"]) == (None, written)
+    assert written not in event["code"]
+
+
 @pytest.fixture(scope="module")
 def demo(sojourn_data: Path) -> tuple[pl.DataFrame, dict[str, Counter[str]]]:
     """Events of the demo, and its rows counted by table."""

@@ -60,6 +60,20 @@ def to_number(column: pl.Expr) -> pl.Expr:
     return pl.when(value.is_finite()).then(value)
 
 
+def is_beyond_numbers(text: pl.Expr) -> pl.Expr:
+    """Whether text is written as a number that is none: NaN, infinite, or beyond f32, also as a bound.
+
+    Examples
+    --------
+    >>> texts = pl.Series(["NaN", "-inf", "> 1e400", "7.4", "infiltrate", None])
+    >>> pl.select(is_beyond_numbers(texts)).to_series().to_list()
+    [True, True, True, False, False, False]
+    """
+    clean = text.cast(pl.String).str.strip_chars(" .")
+    value = pl.coalesce(clean.str.extract(_BOUND, 2), clean).cast(pl.Float64, strict=False)
+    return (value.is_nan() | (value.abs() > _MAX_F32)).fill_null(value=False)
+
+
 def to_year(number: pl.Expr) -> pl.Expr:
     """Years (i32) from numbers; null before 1000 and after 3000.
 
