@@ -14,7 +14,7 @@ from helpers.raw_sources import codes_and_times, concepts_of, read_source, told
 from sojourn.errors import MissingTableError
 from sojourn.pipeline import build, ingest
 from sojourn.sources.aumcdb import SOURCE
-from sojourn.sources.aumcdb.known import middle
+from sojourn.sources.aumcdb.known import DEFAULT_YEAR, middle
 from sojourn.tasks.label import label
 
 HOUR = 3_600_000
@@ -112,6 +112,18 @@ def test_an_unknown_destination_is_neither_alive_nor_dead(raw: Path) -> None:
     seen = dict(codes_and_times(read_source(SOURCE, raw)[0]["admissions"], 3))
     assert "ICU_DISCHARGE" in seen
     assert not {"MEDS_DEATH", "MEDS_BIRTH"} & set(seen)
+
+
+def test_numbers_that_no_stay_can_have_are_unknown(raw: Path) -> None:
+    odd = ADMISSIONS.replace("3,30,1,MC,0,,0,,", "3,30,1,MC,0,,0,99999999,").replace("80+", f"{10**20}-")
+    (raw / "admissions.csv").write_text(odd, encoding="latin-1")
+    items = NUMERIC + "10,6640,Hartfrequentie,,80,15,/min,,1e30,0,x,,,0,\n"
+    (raw / "numericitems.csv").write_text(items, encoding="latin-1")
+    batches, _ = read_source(SOURCE, raw)
+    assert "MEDS_BIRTH" not in dict(codes_and_times(batches["admissions"], 2))
+    assert dict(codes_and_times(batches["admissions"], 3))["ICU_ADMISSION//MC"] == datetime(DEFAULT_YEAR, 1, 1)
+    assert pl.select(middle(pl.lit("٦٠-٦٩"), 10)).item() is None, "digits of another script are no number"
+    assert batches["numericitems"].quarantined.filter(pl.col("row") == 8)["reason"].to_list() == ["no_time"]
 
 
 def test_groups_stand_at_their_middle(raw: Path) -> None:

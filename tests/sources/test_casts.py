@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sojourn.sources.casts import parse_numeric, to_integer, to_number, to_time
+from sojourn.sources.casts import parse_numeric, to_age, to_integer, to_number, to_offset, to_time, to_year
 
 
 def parse(*texts: str | None) -> list[tuple[float | None, str | None]]:
@@ -98,3 +98,17 @@ def test_typed_times_stay_as_they_are(moment: datetime) -> None:
 def test_dates_become_midnight() -> None:
     frame = pl.DataFrame({"t": [date(2100, 2, 28)]})
     assert frame.select(to_time(pl.col("t")))["t"].to_list() == [datetime(2100, 2, 28)]
+
+
+@pytest.mark.parametrize("extreme", [1e30, -1e30, 9e18, 2_000_000_000.0, float("nan"), float("inf")])
+def test_numbers_that_no_date_can_be_are_null(extreme: float) -> None:
+    frame = pl.DataFrame({"v": [extreme, 60.0, None]})
+    found = frame.select(
+        year=to_year(pl.col("v") + 2000),
+        age=to_age(pl.col("v")),
+        **{unit: to_offset(pl.col("v") * 1e9, unit) for unit in ("hours", "minutes", "seconds")},
+        near=to_offset(pl.col("v"), "milliseconds"),
+    )
+    assert found.row(0)[:-1] == (None,) * 5
+    assert found.row(1) == (2060, 60.0, None, None, None, 60)
+    assert found.row(2) == (None,) * 6

@@ -154,6 +154,18 @@ def test_tables_and_archives_give_the_same_events(
     assert left.rows() == right.rows()
 
 
+def test_numbers_that_no_record_can_have_are_set_aside(tmp_path: Path, read_events: ReadEvents) -> None:
+    (tmp_path / "raw").mkdir()
+    rows = ["1,0,Age,1e300", "1,0,Gender,0", f"1,{9 * 10**18},HR,70", "1,5,HR,70"]
+    (tmp_path / "raw" / "long.csv").write_text("\n".join(["RecordID,minutes,Parameter,Value", *rows]) + "\n")
+    (tmp_path / "raw" / "Outcomes-a.txt").write_text(f"{HEADER}\n1,6,1,1e30,-1,0\n")
+    report = ingest("challenge-2012", tmp_path / "raw", tmp_path / "out")
+    assert report.tables[0].reasons == {"unknown_descriptor": 1, "no_time": 1}
+    events = read_events(tmp_path / "out")
+    assert "MEDS_BIRTH" not in events["code"].to_list()
+    assert events.filter(pl.col("code") == "HOSPITAL_DISCHARGE//ALIVE")["time"].to_list() == [minutes(48 * 60 + 1)]
+
+
 def test_missing_outcomes_are_said(raw: Path, tmp_path: Path) -> None:
     (raw / "Outcomes-b.txt").unlink()
     report = ingest("challenge-2012", raw, tmp_path / "out")

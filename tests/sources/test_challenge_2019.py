@@ -147,6 +147,16 @@ def test_other_words_with_set_name_no_hospital(tmp_path: Path) -> None:
     assert report.sites == {"challenge-2019-A": 1, "challenge-2019-B": 1}
 
 
+def test_numbers_that_no_stay_can_have_are_unknown(tmp_path: Path, read_events: ReadEvents) -> None:
+    odd = {"Age": 1e30, "HR": 80}
+    write(tmp_path / "raw", "training_setA/p000001.psv", line_2019(**odd, ICULOS=1), line_2019(**odd, ICULOS=1e30))
+    (table,) = ingest("challenge-2019", tmp_path / "raw", tmp_path / "out").tables
+    assert table.reasons == {"no_time": 1}
+    events = read_events(tmp_path / "out")
+    assert "MEDS_BIRTH" not in events["code"].to_list()
+    assert events.filter(pl.col("code") == "OUTCOME//follow_up_end")["time"].to_list() == [hour(7)]
+
+
 def test_a_site_can_be_given(psv_folder: Path, tmp_path: Path) -> None:
     assert ingest("challenge-2019", psv_folder, tmp_path / "out", site="mine").sites == {"mine": 40}
 

@@ -2,14 +2,16 @@
 """CLIF: categories become codes, stays end as they should, and the clock is that of the hospital."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from sojourn.errors import ConfigError, MissingTableError
+from sojourn.sources import ingest as engine
 from sojourn.sources.clif import SOURCE
 from sojourn.sources.ingest import ingest
 from sojourn.sources.records import EVENT_SCHEMA, SourceBatch
@@ -136,6 +138,13 @@ def test_a_birth_is_guessed_from_the_age(raw: Path) -> None:
     assert birth == datetime(2097, 7, 11, 8)  # 52 years and 183 days before the admission
 
 
+def test_an_age_that_nobody_has_gives_no_birth(raw: Path) -> None:
+    path = raw / "clif_hospitalization.csv"
+    path.write_text(path.read_text().replace(",52,", ",99999999999,"))
+    births = _read(raw)[0]["patient"].events.filter(pl.col("code") == "MEDS_BIRTH")
+    assert births["subject_id"].to_list() == [2], "the other birth has a date"
+
+
 def test_a_patient_told_twice_has_each_event_of_a_stay_once(raw: Path) -> None:
     before = {name: batch.events.height for name, batch in _read(raw)[0].items() if name != "patient"}
     with (raw / "clif_patient.csv").open("a") as file:
@@ -193,6 +202,22 @@ def test_infusions_start_change_and_end(raw: Path) -> None:
     ]
 
 
+def test_an_infusion_ends_after_its_start_in_the_night_when_the_clock_is_set_back(raw: Path) -> None:
+    (raw / "clif_config.json").write_text('{"timezone": "America/New_York"}')
+    path = raw / "clif_medication_admin_continuous.csv"
+    header = path.read_text().split("\n")[0]
+    rows = [
+        "10,5,Levophed,norepinephrine,2020-11-01 05:50:00+00:00,Started,start,0.1,mcg/kg/min",
+        "10,5,Levophed,norepinephrine,2020-11-01 06:10:00+00:00,Stopped,stop,0,mcg/kg/min",
+    ]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    events = _read(raw)[0]["medication_admin_continuous"].events.sort("time")
+    assert events.select("code", "time").rows() == [
+        ("INFUSION_START//norepinephrine//mcg/kg/min", datetime(2020, 11, 1, 1, 25)),
+        ("INFUSION_END//norepinephrine", datetime(2020, 11, 1, 1, 35)),
+    ]
+
+
 def test_ventilation_starts_and_ends_where_the_device_changes(raw: Path) -> None:
     batches, _ = _read(raw)
     marks = batches["respiratory_support"].events.filter(pl.col("code").str.starts_with("PROCEDURE"))
@@ -208,6 +233,53 @@ def test_ventilation_starts_and_ends_where_the_device_changes(raw: Path) -> None
     assert "VENTILATOR_MODE//pressure control" in settings
 
 
+def _row_by_row(frames: Iterator[pl.DataFrame], _: int) -> Iterator[pl.DataFrame]:
+    for frame in frames:
+        yield from (frame[[place]] for place in range(frame.height))
+
+
+@pytest.fixture
+def in_small_batches(raw: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every row is a batch of its own; devices stand in the order of time."""
+    path = raw / "clif_respiratory_support.csv"
+    header, *rows = path.read_text().strip().split("\n")
+    path.write_text("\n".join([header, *sorted(rows)]) + "\n")
+    monkeypatch.setattr("sojourn.sources.tables.regroup", _row_by_row)
+    return raw
+
+
+def test_a_change_of_device_is_told_in_the_next_batch(in_small_batches: Path) -> None:
+    warnings: list[str] = []
+    batches = list(SOURCE.read(in_small_batches, site=None, warn=warnings.append))
+    events = pl.concat([batch.events for batch in batches if batch.table == "respiratory_support"])
+    marks = events.filter(pl.col("code").str.starts_with("PROCEDURE")).sort("time")
+    assert marks.select("row", "code", "time").rows() == [
+        (1, "PROCEDURE_START//invasive_ventilation", datetime(2150, 1, 10, 11)),
+        (3, "PROCEDURE_END//invasive_ventilation", datetime(2150, 1, 11, 11)),
+    ]
+
+
+def test_an_interrupted_ingest_goes_on_with_the_devices_so_far(
+    in_small_batches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = engine._keep_batch
+
+    def until_the_third_device(batch: SourceBatch, *rest: Any) -> Any:
+        if batch.table == "respiratory_support" and batch.events["row"].max() == 3:
+            raise KeyboardInterrupt
+        return keep(batch, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_keep_batch", until_the_third_device)
+        with pytest.raises(KeyboardInterrupt):
+            ingest("clif", in_small_batches, tmp_path / "out")
+    ingest("clif", in_small_batches, tmp_path / "out")
+    ingest("clif", in_small_batches, tmp_path / "at once")
+    first, second = (tmp_path / name / "data" / "0.parquet" for name in ("out", "at once"))
+    assert first.read_bytes() == second.read_bytes()
+    assert "PROCEDURE_END//invasive_ventilation" in pl.read_parquet(first)["code"].to_list()
+
+
 def test_what_is_coded_for_billing_stands_at_the_end_of_the_stay(raw: Path) -> None:
     batches, _ = _read(raw)
     end = datetime(2150, 6, 3, 11)
@@ -220,6 +292,31 @@ def test_without_a_configuration_times_stay_in_utc_and_that_is_said(raw: Path) -
     batches, warnings = _read(raw)
     assert any("UTC" in warning for warning in warnings)
     assert batches["vitals"].events["time"].to_list() == [datetime(2150, 1, 10, 15)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_times_without_an_offset_are_utc_and_that_is_said(raw: Path, suffix: str) -> None:
+    expected, warnings = _read(raw)
+    assert not any("offset" in warning for warning in warnings)
+    for path in raw.glob("*.csv"):
+        path.write_text(path.read_text().replace("+00:00", ""))
+        if suffix == ".parquet":
+            frame = pl.read_csv(path, infer_schema=False)
+            times = [pl.col(name).str.to_datetime(strict=False) for name in frame.columns if name.endswith("_dttm")]
+            frame.with_columns(times).write_parquet(path.with_suffix(suffix))
+            path.unlink()
+    batches, warnings = _read(raw)
+    said = [warning for warning in warnings if "have no offset from UTC" in warning]
+    assert any("admin_dttm" in warning for warning in said)
+    for name, batch in expected.items():
+        assert batches[name].events.equals(batch.events), name
+
+
+def test_midnight_of_a_death_without_an_offset_is_a_day(raw: Path) -> None:
+    path = raw / "clif_patient.csv"
+    path.write_text(path.read_text().replace("2150-08-09 05:00:00+00:00", "2150-08-09 00:00:00"))
+    deaths = _read(raw)[0]["patient"].events.filter(pl.col("code") == "MEDS_DEATH", pl.col("subject_id") == 2)
+    assert deaths["time"].to_list() == [datetime(2150, 8, 9, 23, 59, 59)]
 
 
 def test_a_time_zone_that_does_not_exist_is_refused(raw: Path) -> None:

@@ -199,6 +199,25 @@ def test_times(tmp_path: Path, spec: str, written: str, meant: datetime) -> None
     assert codes_and_times(read_source(SOURCE, raw)[0]["t"], 1) == [("X", meant)]
 
 
+@pytest.mark.parametrize("offset", ["1e9", "-1e9", "5e15", "1e300"])
+def test_a_time_that_no_calendar_has_is_unreadable(tmp_path: Path, offset: str) -> None:
+    table = "    events:\n      - {code: A, time: {column: off, unit: hours, since: {at: 2020-01-01}}}\n"
+    batches, _ = read_source(SOURCE, small(tmp_path / "raw", table, f"who,off\n1,{offset}\n1,2\n"))
+    assert batches["t"].events["time"].to_list() == [datetime(2020, 1, 1, 2)]
+    assert batches["t"].quarantined["reason"].to_list() == ["unreadable_time"]
+
+
+def test_a_value_that_is_no_number_is_no_part_of_the_code(tmp_path: Path) -> None:
+    table = '    events:\n      - {code: "LAB//{item}", time: at, value: value}\n'
+    rows = "".join(f"1,2020-01-01 10:00,A,{value}\n" for value in ("1e400", "-inf", "nan", "positive", "7"))
+    batches, _ = read_source(SOURCE, small(tmp_path / "raw", table, f"who,at,item,value\n{rows}"))
+    assert told(batches["t"]) == [
+        *((row, "LAB//A", None) for row in range(3)),
+        (3, "LAB//A//positive", None),
+        (4, "LAB//A", 7.0),
+    ]
+
+
 def test_births_by_date_and_year(tmp_path: Path) -> None:
     raw = small(tmp_path, "    birth: {date: born}\n", "who,born,year\n1,1950-02-03,\n2,,1960\n")
     assert codes_and_times(read_source(SOURCE, raw)[0]["t"], 1) == [("MEDS_BIRTH", datetime(1950, 2, 3))]

@@ -11,6 +11,7 @@ import pytest
 
 from sojourn.errors import MissingTableError
 from sojourn.sources.eicu import SOURCE
+from sojourn.sources.eicu.known import DEFAULT_YEAR
 from sojourn.sources.records import EVENT_SCHEMA, SourceBatch
 
 PATIENT = """patientunitstayid,gender,age,ethnicity,hospitalid,admissionheight,admissionweight,hospitaladmitoffset,hospitaladmitsource,hospitaldischargeyear,hospitaldischargelocation,hospitaldischargeoffset,hospitaldischargestatus,unittype,unitadmittime24,unitadmitsource,unitstaytype,unitvisitnumber,dischargeweight,unitdischargeoffset,unitdischargestatus,uniquepid
@@ -121,6 +122,24 @@ def test_ages_over_89_count_as_90(raw: Path):
     assert (ZERO - birth).days == round(90 * 365.25)
 
 
+def test_numbers_that_no_stay_can_have_are_unknown(raw: Path):
+    header, *rows = PATIENT.strip().split("\n")
+    cells = dict(zip(header.split(","), rows[0].split(","), strict=True))
+    cells |= {"age": "1e30", "hospitaldischargeyear": "20140000", "unitdischargeoffset": str(9 * 10**18)}
+    (raw / "patient.csv.gz").write_bytes(
+        gzip.compress("\n".join([header, ",".join(cells.values()), *rows[1:]]).encode())
+    )
+    (raw / "lab.csv.gz").write_bytes(gzip.compress(LAB.replace("1,1,10,", f"1,1,{9 * 10**18},", 1).encode()))
+    codes = _patient(raw, int(cells["patientunitstayid"]))
+    assert "MEDS_BIRTH" not in codes
+    assert not [code for code in codes if code.startswith("ICU_DISCHARGE")]
+    told = [code for code in codes if code.startswith("HOSPITAL_DISCHARGE")]
+    assert told, "the end of the hospital stay is known"
+    assert {time.year for time in codes.values() if time is not None} == {DEFAULT_YEAR}
+    batches, _ = _read(raw)
+    assert dict(batches["lab"].quarantined.select("row", "reason").rows())[0] == "no_time"
+
+
 def test_a_death_in_the_unit_ends_everything_at_the_unit_end(raw: Path):
     times = _patient(raw, 2)
     death = datetime(2014, 1, 1, 6, 31)
@@ -189,6 +208,19 @@ def test_vasoactive_rates_are_brought_to_the_weight_where_it_is_known(raw: Path)
     ]
     assert batch.events.sort("row")["text_value"].to_list() == ["8 mcg/min", "8 mcg/min", None, None, None]
     assert batch.quarantined.select("row", "reason").rows() == [(3, "no_rate")]
+
+
+@pytest.mark.parametrize("rate", ["OFF", "Off", " off at 3"])
+def test_a_rate_that_says_off_ends_the_infusion(raw: Path, rate: str):
+    text = "infusiondrugid,patientunitstayid,infusionoffset,drugname,drugrate,patientweight\n"
+    drug = "Norepinephrine (mcg/kg/min)"
+    (raw / "infusionDrug.csv").write_text(f"{text}1,1,5,{drug},0.2,\n2,1,65,{drug},{rate},\n3,1,70,{drug},unknown,\n")
+    batch = _read(raw)[0]["infusionDrug"]
+    assert _told(batch) == [
+        (0, "INFUSION_START//Norepinephrine//mcg/kg/min", pytest.approx(0.2)),
+        (1, "INFUSION_END//Norepinephrine", None),
+    ]
+    assert batch.quarantined.select("row", "reason").rows() == [(2, "no_rate")]
 
 
 def test_orders_have_a_drug_and_end_within_the_stay(raw: Path):

@@ -279,6 +279,34 @@ def test_drugs_have_a_rate_a_dose_or_were_not_given(raw: Path) -> None:
     assert orders == [("MEDICATION_ORDER_START//RxNorm//7512//mg", 4.0)]
 
 
+def test_what_lasts_over_the_hour_that_clocks_show_twice_is_kept(tmp_path: Path) -> None:
+    last = {"start": "2020-11-01T01:50:00-04:00", "end": "2020-11-01T01:10:00-05:00"}
+    wrong = {"start": "2020-11-01T01:10:00-05:00", "end": "2020-11-01T01:50:00-04:00"}
+
+    def of(kind: str, **elements: Any) -> list[dict[str, Any]]:
+        return [_of(kind, "x", status="completed", **elements)]
+
+    files = {
+        "Patient": PATIENTS,
+        "MedicationAdministration": of(
+            "MedicationAdministration", medicationCodeableConcept=MEDICATION, effectivePeriod=last
+        ),
+        "MedicationRequest": of(
+            "MedicationRequest", medicationCodeableConcept=MEDICATION, dispenseRequest={"validityPeriod": last}
+        ),
+        "Procedure": [
+            *of("Procedure", code=_coded("40617009", SNOMED), performedPeriod=last),
+            *of("Procedure", code=_coded("40617009", SNOMED), performedPeriod=wrong),
+        ],
+    }
+    _write(tmp_path / "raw", files)
+    batches, _ = _read(tmp_path / "raw")
+    start, end = datetime(2020, 11, 1, 1, 50), datetime(2020, 11, 1, 2, 10)  # twenty minutes, as it was
+    for kind in ("MedicationAdministration", "MedicationRequest", "Procedure"):
+        assert sorted(batches[kind].events["time"]) == [start, end], kind
+    assert batches["Procedure"].quarantined.select("row", "reason").rows() == [(1, "ends_before_start")]
+
+
 def test_diagnoses_procedures_and_specimens(raw: Path) -> None:
     batches, _ = _read(raw)
     end = datetime(2150, 1, 20, 17, 5)

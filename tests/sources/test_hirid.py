@@ -102,6 +102,15 @@ def test_who_was_discharged_dead_died_at_the_end(raw: Path) -> None:
     assert seen["ICU_DISCHARGE//DIED"] == seen["MEDS_DEATH"] == datetime(2100, 1, 2, 8)
 
 
+@pytest.mark.parametrize("age", ["1e20", "-5", "inf"])
+def test_an_age_that_nobody_has_gives_no_birth(raw: Path, age: str) -> None:
+    path = raw / "reference_data/general_table.csv"
+    path.write_text(GENERAL.replace("M,45,dead", f"M,{age},dead"))
+    batches, _ = read_source(SOURCE, raw)
+    assert "MEDS_BIRTH" not in dict(codes_and_times(batches["general_table"], 2))
+    assert "MEDS_BIRTH" in dict(codes_and_times(batches["general_table"], 1))
+
+
 def test_an_unknown_status_is_neither_alive_nor_dead(raw: Path) -> None:
     seen = dict(codes_and_times(read_source(SOURCE, raw)[0]["general_table"], 3))
     assert seen["ICU_DISCHARGE"] == datetime(2100, 1, 1, 5)

@@ -288,6 +288,34 @@ def test_scratch_files_of_other_tables_are_not_used(
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "fresh")
 
 
+def test_scratch_files_of_another_version_are_not_used(
+    psv_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    def count_writes(events: pl.DataFrame, path: Path) -> None:
+        read.append(path)
+        shards.scatter(events, path)
+
+    def stop_at_the_end(*, version: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "version", lambda _: version)
+            patch.setattr(engine, "write_metadata", interrupt)
+            patch.setattr(engine, "scatter", count_writes)
+            with pytest.raises(KeyboardInterrupt):
+                ingest("challenge-2019", psv_folder, tmp_path / "out")
+
+    stop_at_the_end(version="1.0")
+    first = len(read)
+    stop_at_the_end(version="1.0")
+    assert len(read) == first > 0, "the same version goes on"
+    stop_at_the_end(version="1.1")
+    assert len(read) == 2 * first, "another one reads anew"
+
+
 def test_tables_that_a_mapping_names_are_raw_data_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_events: ReadEvents
 ) -> None:

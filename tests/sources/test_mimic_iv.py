@@ -289,6 +289,26 @@ def test_damaged_times_and_numbers_are_set_aside_not_lost(raw: Path):
     assert "clotted" in batch.quarantined["record"][0]
 
 
+@pytest.mark.parametrize(
+    ("age", "year"), [("999999999", "2150"), ("60", "21800000000"), ("60", "300000"), ("-5", "2150")]
+)
+def test_a_birth_that_no_calendar_has_is_left_out(raw: Path, age: str, year: str):
+    with (raw / "hosp/patients.csv").open("a") as file:
+        file.write(f"4,F,{age},{year},,\n")
+    patients = _events(raw, "hosp/patients")
+    assert patients.filter(pl.col("subject_id") == 4)["code"].to_list() == ["GENDER//F"]
+    assert patients.filter(pl.col("code") == "MEDS_BIRTH").height == 3
+
+
+@pytest.mark.parametrize("written", ["nan", "1e400", "-inf"])
+def test_a_result_that_is_no_number_is_kept_without_a_level(raw: Path, written: str):
+    labs = LABS.replace(",1.5,1.5,", f",{written},{written},", 1)
+    (raw / "hosp/labevents.csv.gz").write_bytes(gzip.compress(labs.encode()))
+    event = _events(raw, "hosp/labevents").filter(pl.col("row") == 0).row(0, named=True)
+    assert (event["numeric_value"], event["text_value"]) == (None, written)
+    assert written not in event["code"]
+
+
 @pytest.fixture(scope="module")
 def demo(sojourn_data: Path) -> tuple[pl.DataFrame, dict[str, Counter[str]]]:
     """Events of the demo, and its rows counted by table."""

@@ -134,6 +134,20 @@ def test_a_truncated_file_is_an_error_with_its_place(tmp_path: Path) -> None:
             tables.read(name, ["x"])
 
 
+@pytest.mark.parametrize("form", ["csv", "csv.gz"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_header_alone_has_no_rows(tmp_path: Path, form: str, end: str) -> None:
+    tables = write(tmp_path, form, f'x,y,"a ""name"""{end}')
+    assert tables.columns("things") == ["x", "y", 'a "name"']
+    assert list(tables.batches("things", ["x"])) == []
+
+
+@pytest.mark.parametrize("text", ["x,y\n1,2", "x,y\r1,2\r", "x,y\r\n1,2\r\n"])
+def test_a_single_row_is_read(tmp_path: Path, text: str) -> None:
+    (frame,) = write(tmp_path, "csv.gz", text).batches("things", ["x", "y"])
+    assert frame.rows() == [(0, "1", "2")]
+
+
 def test_an_empty_table_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n")
     assert sum(frame.height for frame in RawTables(tmp_path, pytest.fail).batches("t", ["a"])) == 0

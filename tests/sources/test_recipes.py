@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,14 @@ def test_answers_are_short_words_and_not_numbers():
         None,
         None,
     ]
+
+
+@pytest.mark.parametrize("written", ["nan", "NaN.", "1e400", "-inf", " Infinity", ">1e400", "less than -1e39"])
+def test_a_number_that_is_none_is_no_answer(written: str):
+    frame = measured(pl.DataFrame({"text": [written, "INFILTRATE", "NANO", "infinite", "1e4 CFU"]}), None, "text")
+    number = pl.when(pl.col("_number").is_finite()).then("_number")
+    found = frame.select(answer(pl.col("_text"), number)).to_series().to_list()
+    assert found == [None, "INFILTRATE", "NANO", "infinite", "1e4 CFU"]
 
 
 def test_labels_stay_inside_their_level():

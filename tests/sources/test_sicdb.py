@@ -14,6 +14,7 @@ from helpers.raw_sources import codes_and_times, concepts_of, read_source, told
 from sojourn.errors import MissingTableError
 from sojourn.pipeline import build, ingest
 from sojourn.sources.sicdb import SOURCE
+from sojourn.sources.sicdb.known import DEFAULT_YEAR
 from sojourn.tasks.label import label
 
 HOUR, DAY = 3_600, 86_400
@@ -116,6 +117,18 @@ def test_a_death_on_the_ward_ends_the_hospital_stay(raw: Path) -> None:
     assert seen["ICU_DISCHARGE//ALIVE"] == datetime(2013, 1, 2, 16)
     assert seen["HOSPITAL_DISCHARGE//DIED"] == seen["MEDS_DEATH"] == datetime(2013, 1, 3, 12)
     assert "GENDER//F" in seen
+
+
+def test_numbers_that_no_case_can_have_are_unknown(raw: Path) -> None:
+    odd = CASES.replace("3,200,2013,", "3,200,201300000,").replace(",,40,7,", ",,1e30,7,")
+    (raw / "cases.csv.gz").write_bytes(gzip.compress(odd.encode()))
+    laboratory = LABORATORY + "7,1,367,1e30,1.2,1\n"
+    (raw / "laboratory.csv.gz").write_bytes(gzip.compress(laboratory.encode()))
+    batches, _ = read_source(SOURCE, raw)
+    times = dict(codes_and_times(batches["cases"], 200))
+    assert "MEDS_BIRTH" not in times
+    assert times["MEDS_DEATH"] == datetime(DEFAULT_YEAR, 1, 3, 12)
+    assert dict(batches["laboratory"].quarantined.select("row", "reason").rows())[6] == "no_time"
 
 
 def test_what_is_unknown_is_not_made_up(raw: Path) -> None:

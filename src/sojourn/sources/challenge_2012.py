@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sojourn.sources.casts import to_integer, to_number
+from sojourn.sources.casts import to_age, to_integer, to_number, to_offset
 from sojourn.sources.challenge_2012_outcomes import OUTCOME_CODES, at_minute, read_outcomes, site_of
 from sojourn.sources.patient_files import find_inputs, is_archive, iterate_files, last_number, set_letter, stack_files
 from sojourn.sources.records import SourceBatch, as_codes, as_events, join_quarantined, quarantine
@@ -135,14 +135,16 @@ def _read_files(raw: Path, site: str | None, letters: dict[int, str | None]) -> 
 
 def _with_keys(frame: pl.DataFrame, record: pl.Expr, clock: str) -> pl.DataFrame:
     """Add `_record` and `_minute` (null where they cannot be read) to rows with `_letter`."""
-    minute = to_integer(pl.col("minutes")) if clock == "minutes" else _minute_of_clock(pl.col("Time"))
+    minute = (
+        to_offset(to_integer(pl.col("minutes")), "minutes") if clock == "minutes" else _minute_of_clock(pl.col("Time"))
+    )
     return frame.with_columns(_record=last_number(record), _minute=minute)
 
 
 def _minute_of_clock(text: pl.Expr) -> pl.Expr:
     """Minutes from ``HH:MM``, where the hours go on after 23."""
     parts = text.cast(pl.String).str.strip_chars().str.extract_groups(r"^(\d{1,4}):([0-5]\d)$")
-    return parts.struct["1"].cast(pl.Int64) * 60 + parts.struct["2"].cast(pl.Int64)
+    return parts.struct["1"].cast(pl.Int64, strict=False) * 60 + parts.struct["2"].cast(pl.Int64, strict=False)
 
 
 def _records(rows: pl.DataFrame) -> Iterator[tuple[int, str | None]]:
@@ -166,7 +168,11 @@ def _problem() -> pl.Expr:
     """Why a row gives no event; null if it gives one."""
     value, name = to_number(pl.col("Value")), pl.col("Parameter")
     is_descriptor = name.is_in(_DESCRIPTORS)
-    is_coded = ((name == "Gender") & ~value.is_in([0, 1])) | ((name == "ICUType") & ~value.is_in(list(_UNITS)))
+    is_impossible = (
+        ((name == "Gender") & ~value.is_in([0, 1]))
+        | ((name == "ICUType") & ~value.is_in(list(_UNITS)))
+        | ((name == "Age") & to_age(value).is_null())
+    )
     return (
         pl.when(pl.col("_record").is_null())
         .then(pl.lit("no_subject"))
@@ -180,7 +186,7 @@ def _problem() -> pl.Expr:
         .then(pl.lit("unknown_descriptor"))
         .when(pl.col("Value").is_null() | (is_descriptor & value.is_null()) | _is_nan())
         .then(pl.lit("no_value"))
-        .when(is_coded)
+        .when(is_impossible)
         .then(pl.lit("unknown_descriptor"))
     )
 

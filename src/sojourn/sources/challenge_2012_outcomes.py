@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sojourn.sources.casts import to_integer, to_number
+from sojourn.sources.casts import to_integer, to_number, to_offset
 from sojourn.sources.patient_files import PatientFile, set_letter, stack_files
 from sojourn.sources.records import SourceBatch, as_events, join_quarantined, quarantine
 
@@ -119,7 +119,7 @@ def _convert(raw_rows: pl.DataFrame, known: pl.DataFrame, site: str | None) -> t
 def _days(column: str) -> pl.Expr:
     """Whole days as minutes; null where unknown (negative)."""
     days = to_number(pl.col(column))
-    return pl.when(days >= 0).then((days * _DAY_MINUTES).round().cast(pl.Int64))
+    return pl.when(days >= 0).then(to_offset(days * _DAY_MINUTES, "minutes"))
 
 
 def _after_window(minute: pl.Expr) -> pl.Expr:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sojourn.sources.casts import to_number
+from sojourn.sources.casts import to_age, to_number, to_offset
 from sojourn.sources.patient_files import (
     find_archives,
     find_inputs,
@@ -143,7 +143,9 @@ def _variables() -> list[str]:
 
 def _rows_with_keys(frame: pl.DataFrame) -> pl.DataFrame:
     """Add `_subject` and `_hour`; null where they cannot be read."""
-    return frame.with_columns(_subject=last_number(pl.col("patient_id")), _hour=to_number(pl.col("ICULOS")))
+    hour = to_number(pl.col("ICULOS"))
+    is_near = to_offset(hour, "hours").is_not_null()
+    return frame.with_columns(_subject=last_number(pl.col("patient_id")), _hour=pl.when(is_near).then(hour))
 
 
 def _first_and_last(keyed: pl.DataFrame) -> pl.DataFrame:
@@ -196,7 +198,7 @@ def _admissions(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """What is known once for each patient, from the first row."""
     first = rows.filter(pl.col("row") == pl.col("_first"))
     keys = {"subject_id": "_subject", "site": "_site"}
-    age, gender = to_number(pl.col("Age")), to_number(pl.col("Gender"))
+    age, gender = to_age(to_number(pl.col("Age"))), to_number(pl.col("Gender"))
     birth = pl.lit(ORIGIN, pl.Datetime("us")) - pl.duration(hours=(age * 24 * 365.25).round().cast(pl.Int64))
     yield first.filter(age.is_not_null()).select("row", **keys, time=birth, code=pl.lit("MEDS_BIRTH"))
     letter = pl.when(gender == 0).then(pl.lit("F")).when(gender == 1).then(pl.lit("M"))

@@ -44,13 +44,19 @@ PLAIN = TextFormat()
 
 def columns_of(path: Path, text: TextFormat = PLAIN) -> list[str]:
     """Column names of a table file; none for an empty file."""
-    with readable(path):
-        if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet":
+        with readable(path):
             return list(pa_parquet.read_schema(path).names)
-        opener = gzip.open if path.suffix.lower() == ".gz" else open
-        encoding, errors = ("utf-8-sig", "replace") if text.is_utf8 else (text.encoding, "strict")
-        with opener(path, "rt", encoding=encoding, errors=errors, newline="") as file:
-            return next(csv.reader(file, delimiter=text.separator, quotechar=text.quote), [])
+    return _read_header(path, text)[0]
+
+
+def _read_header(path: Path, text: TextFormat) -> tuple[list[str], bool]:
+    """Column names of delimited text, and whether anything follows them."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    encoding, errors = ("utf-8-sig", "replace") if text.is_utf8 else (text.encoding, "strict")
+    with readable(path), opener(path, "rt", encoding=encoding, errors=errors, newline="") as file:
+        header = next(csv.reader(file, delimiter=text.separator, quotechar=text.quote), [])
+        return header, bool(file.read(1))
 
 
 def frames_of(
@@ -110,6 +116,8 @@ def _read_csv(
     path: Path, columns: list[str], malformed: list[tuple[int, str]], text: TextFormat
 ) -> Iterator[pl.DataFrame]:
     """Row-numbered frames of text columns; a row with a wrong number of fields keeps its number in `malformed`."""
+    if not _read_header(path, text)[1]:
+        return  # a header that no newline ends is no table to PyArrow
 
     def set_aside(row: pa_csv.InvalidRow) -> str:
         malformed.append((row.number - 2, row.text))  # `number` counts from 1 and includes the header

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -23,8 +24,6 @@ from sojourn.sources.records import ConnectedSource, DatabaseSource, ReferringSo
 from sojourn.sources.shards import ShardJob, plan, run_jobs, scatter
 
 _SMALL_BYTES = 1_000_000
-_LAYOUT = 1
-"""Raised when the scratch files of an interrupted run by an older version must not be used."""
 
 
 class _Scattered(NamedTuple):
@@ -38,8 +37,9 @@ def ingest(source: str, raw: Path | str, out: Path, *, site: str | None = None, 
     """Turn the raw tables of one source into a MEDS data set.
 
     Every raw row either becomes an event or goes to ``quarantine/`` with its reason. Memory does not grow with the
-    tables. An interrupted call leaves nothing at `out`; calling it again goes on and ends with the same bytes. A call
-    that refuses the raw tables leaves nothing at all. The bytes do not depend on `workers`.
+    tables. An interrupted call leaves nothing at `out`; calling it again, with the same version of this package, goes
+    on and ends with the same bytes. A call that refuses the raw tables leaves nothing at all. The bytes do not depend
+    on `workers`.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ def ingest(source: str, raw: Path | str, out: Path, *, site: str | None = None, 
         msg = f"raw must be a folder or file; {raw} does not exist. Give the place of the raw tables."
         raise DataError(msg)
     with _unfinished(out) as part:
-        work = _open_scratch(
-            part, {"layout": _LAYOUT, "source": source, "site": site, "raw": _fingerprint(raw, origin)}
-        )
+        # Another version may read the same tables otherwise.
+        task = {"version": version("sojourn"), "source": source, "site": site, "raw": _fingerprint(raw, origin)}
+        work = _open_scratch(part, task)
         scattered = _scatter_all(origin, raw, work, site)
         report = replace(_gather_all(scattered, part, work, workers, source, site), raw_digest=_digest(raw, origin))
         write_metadata(origin, raw, part, work, report)

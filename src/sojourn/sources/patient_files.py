@@ -174,7 +174,7 @@ def find_inputs(raw: Path, pattern: str) -> list[Path]:
 
 def last_number(text: pl.Expr) -> pl.Expr:
     """Number (i64) at the end of a patient's name such as ``p000123``; null if there is none."""
-    return text.cast(pl.String).str.extract(r"^\D*(\d{1,18})$").cast(pl.Int64)
+    return text.cast(pl.String).str.extract(r"^\D*(\d{1,18})$").cast(pl.Int64, strict=False)
 
 
 def set_letter(path: str, pattern: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import polars as pl
 
-from sojourn.sources.casts import parse_numeric
+from sojourn.sources.casts import is_beyond_numbers, parse_numeric
 from sojourn.sources.records import MAX_CODE_LENGTH, SourceBatch, as_events, join_quarantined, quarantine
 from sojourn.sources.tables import RawTables
 
@@ -171,9 +171,13 @@ def path_levels(path: pl.Expr, separator: str) -> pl.Expr:
 
 
 def answer(text: pl.Expr, number: pl.Expr) -> pl.Expr:
-    """The text as a level of the code where it is an answer from a list: not a number, and short."""
+    """The text as a level of the code where it is an answer from a list: not a number, not even one such as NaN, and
+    short."""
     short = label(text).str.strip_suffix(".")
-    return pl.when(number.is_null() & short.str.len_chars().is_between(1, MAX_LABEL_LENGTH)).then(short)
+    # Most rows have a number, and patterns are slow.
+    is_beyond = is_beyond_numbers(pl.when(number.is_null()).then(text))
+    is_answer = number.is_null() & short.str.len_chars().is_between(1, MAX_LABEL_LENGTH) & ~is_beyond
+    return pl.when(is_answer).then(short)
 
 
 def measured(frame: pl.DataFrame, number: str | None, text: str) -> pl.DataFrame:

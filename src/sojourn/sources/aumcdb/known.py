@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.sources.casts import to_number
+from sojourn.sources.casts import to_number, to_offset, to_year
 from sojourn.sources.recipes import Converted, Emit, convert, unit_of
 from sojourn.sources.tables import RawTables
 
@@ -36,13 +36,13 @@ def look_up(tables: RawTables, site: str) -> Known:
     frame = tables.read_needed("admissions", needed, optional, why=NEEDED)
     first = pl.col("_admitted") == pl.col("_admitted").min().over("_patient")
     last = pl.col("_admitted") == pl.col("_admitted").max().over("_patient")
-    year = pl.col("admissionyeargroup").cast(pl.String).str.extract(r"(\d{4})").cast(pl.Int32)
+    year = pl.col("admissionyeargroup").cast(pl.String).str.extract(r"(\d{4})").cast(pl.Int32, strict=False)
     admissions = (
         frame.select(
             _admission=pl.col("admissionid").cast(pl.Int64, strict=False),
             _patient=pl.col("patientid").cast(pl.Int64, strict=False),
             _admitted=to_number(pl.col("admittedat")),
-            _year=year.fill_null(DEFAULT_YEAR),
+            _year=to_year(year).fill_null(DEFAULT_YEAR),
             _weight=middle(pl.col("weightgroup"), 10),
         )
         .drop_nulls(["_admission", "_patient"])
@@ -63,8 +63,8 @@ def middle(group: pl.Expr, width: float) -> pl.Expr:
     [65.0, 55.0, 115.0, None, None]
     """
     text = group.cast(pl.String).str.strip_chars()
-    low = text.str.extract(r"^(\d+)").cast(pl.Float64)
-    high = text.str.extract(r"^\d+\s*-\s*(\d+)$").cast(pl.Float64)
+    low = text.str.extract(r"^(\d+)").cast(pl.Float64, strict=False)
+    high = text.str.extract(r"^\d+\s*-\s*(\d+)$").cast(pl.Float64, strict=False)
     return (
         pl.when(high.is_not_null())
         .then((low + high + 1) / 2)
@@ -77,7 +77,7 @@ def middle(group: pl.Expr, width: float) -> pl.Expr:
 
 def at(milliseconds: str) -> pl.Expr:
     """Time of milliseconds since the patient's first admission."""
-    return pl.col("_zero") + pl.duration(milliseconds=to_number(pl.col(milliseconds)).round().cast(pl.Int64))
+    return pl.col("_zero") + pl.duration(milliseconds=to_offset(to_number(pl.col(milliseconds)), "milliseconds"))
 
 
 def dutch_unit(text: pl.Expr) -> pl.Expr:

@@ -3,6 +3,7 @@
 import polars as pl
 
 from sojourn.sources.aumcdb.known import NEEDED, Known, at, events_of, join_admission, middle
+from sojourn.sources.casts import to_age
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
 _SEXES = {"Vrouw": "F", "Man": "M"}
@@ -19,7 +20,7 @@ def _admissions(frame: pl.DataFrame, known: Known) -> Converted:
     start, end, death = at("admittedat"), at("dischargedat"), at("dateofdeath")
     left_dead = (pl.col("destination") == _DIED).fill_null(value=False)
     died = left_dead & (death.is_null() | (death <= end + DEATH_TOLERANCE)).fill_null(value=False)
-    age = middle(pl.col("agegroup"), 10) * _DAYS_A_YEAR * _MILLISECONDS_A_DAY
+    age = to_age(middle(pl.col("agegroup"), 10)) * _DAYS_A_YEAR * _MILLISECONDS_A_DAY
     birth = start - pl.duration(milliseconds=age.round().cast(pl.Int64))
     status = pl.when(died).then(pl.lit("DIED")).when(pl.col("destination").is_not_null()).then(pl.lit("ALIVE"))
     urgent = pl.col("urgency").cast(pl.String).is_in(["1", "true"])

@@ -2,8 +2,9 @@
 
 Conventions, which matter for what a model may know when:
 
-* **Times** are UTC in CLIF. If `RAW` holds a ``clif_config.json`` (or ``config.json``, ``.yaml``) with a `timezone`, as
-  the CLIF projects have it, they are brought to that clock; else they stay UTC, with a warning.
+* **Times** are UTC in CLIF, also those without an offset. If `RAW` holds a ``clif_config.json`` (or ``config.json``,
+  ``.yaml``) with a `timezone`, as the CLIF projects have it, they are brought to that clock; else they stay UTC, with a
+  warning. Dates, and midnights of births and deaths without an offset, stay as they are.
 * **Categories** (the minimum common ICU data elements) are the codes, in lower case; names that a hospital made stay
   out of them.
 * **Laboratory** results stand at `lab_collect_dttm`, when the specimen was taken.
@@ -34,7 +35,7 @@ class Clif:
     def read(self, raw: Path, *, site: str | None, warn: Callable[[str], None]) -> Iterator[SourceBatch]:
         """Yield the batches of all tables; see `sojourn.sources.records.Source`."""
         tables = RawTables(raw, warn)
-        known = look_up(tables, site)
+        known = look_up(tables, site, warn)
         if known.zone is None:
             warn("no configuration names the time zone: times stay in UTC, so that the hour of the day is not local")
         read = {recipe.table for recipe in RECIPES}

@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.casts import to_number
-from sojourn.sources.clif.known import STAY, Known, events_of, with_stay
+from sojourn.sources.clif.known import DEVICES, STAY, Known, events_of, with_stay
 from sojourn.sources.recipes import Converted, Emit, Recipe, answer, code_for, code_of, label, measured, unit_of
 
 _INVASIVE = "imv"
@@ -91,10 +91,10 @@ def _intermittent(frame: pl.DataFrame, known: Known) -> Converted:
 def _respiratory(frame: pl.DataFrame, known: Known) -> Converted:
     """Device, mode and every number that a row has; a change of device starts or ends ventilation.
 
-    Starts and ends are those between the rows of one batch in the order of time. Where a stay goes on in the next
-    batch, its start is told again, which changes no outcome: a start while the treatment runs is no new one.
+    Changes are those between the rows of a stay in the order of time. Where a stay goes on in the next batch, its last
+    device so far is the one before.
     """
-    frame = _with_changes(with_stay(frame, known))
+    frame = _with_changes(with_stay(frame, known), known)
     time = pl.col("recorded_dttm")
     emits = [
         Emit(code_for("RESPIRATORY_DEVICE", _lower("device_category")), time),
@@ -117,7 +117,7 @@ _TRUE = ["true", "True", "1", "1.0"]
 _KINDS = ("invasive_ventilation", "noninvasive_ventilation")
 
 
-def _with_changes(frame: pl.DataFrame) -> pl.DataFrame:
+def _with_changes(frame: pl.DataFrame, known: Known) -> pl.DataFrame:
     """Add `_start_<kind>` and `_end_<kind>`: whether a kind of ventilation begins or ends with a row."""
     device = _lower("device_category")
     kind = (
@@ -128,8 +128,13 @@ def _with_changes(frame: pl.DataFrame) -> pl.DataFrame:
         .when(device.is_not_null())
         .then(pl.lit("none"))
     )
-    said = frame.select("row", "_stay", "recorded_dttm", _kind=kind).drop_nulls(["_kind", "_stay", "recorded_dttm"])
-    said = said.sort("_stay", "recorded_dttm", "row").with_columns(_before=pl.col("_kind").shift().over("_stay"))
+    here = frame.select("row", "_stay", "recorded_dttm", _kind=kind).drop_nulls(["_kind", "_stay", "recorded_dttm"])
+    earlier = known.devices.join(here, on="_stay", how="semi")
+    said = pl.concat([earlier, here]).sort("_stay", "recorded_dttm", "row")
+    others = known.devices.join(here, on="_stay", how="anti")
+    last = said.unique("_stay", keep="last", maintain_order=True).with_columns(row=pl.lit(None, pl.UInt64))
+    known.devices = pl.concat([others, last.select(*DEVICES)])
+    said = said.with_columns(_before=pl.col("_kind").shift().over("_stay")).drop_nulls("row")
     changed = pl.col("_before").is_null() | (pl.col("_before") != pl.col("_kind"))
     marks = [
         mark

@@ -1,15 +1,18 @@
 """What the other tables of CLIF need to know first: the stays, the patients, the places and the time zone."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import polars as pl
 import yaml
 
 from sojourn.errors import ConfigError
-from sojourn.sources.casts import to_integer
-from sojourn.sources.clocks import day_ends_late, from_zoned, in_zone
+from sojourn.sources.casts import to_age, to_integer, to_time
+from sojourn.sources.clocks import day_ends_late, from_zoned, in_zone, lacks_offset
 from sojourn.sources.identity import site_names, subject_numbers
 from sojourn.sources.recipes import Converted, Emit, convert, label
 from sojourn.sources.stays import icu_runs, says_died, with_ends
@@ -20,11 +23,22 @@ NEEDED = "no record has a subject"
 """What does not work without the tables of patients and of hospitalizations."""
 _CONFIG = ("clif_config.json", "clif_config.yaml", "clif_config.yml", "config.json", "config.yaml", "config.yml")
 _UNSAID = pl.col("discharge_category").cast(pl.String).str.to_lowercase() == "missing"
+_DAYS = ("birth_date", "death_dttm")
+"""Columns in which midnight may stand for a day, which is the same in every zone."""
 _HALF_A_YEAR = pl.duration(days=183)
 
 
-class Known(NamedTuple):
-    """Small tables held in memory while the large ones stream by."""
+DEVICES: dict[str, Any] = {"row": pl.UInt64, "_stay": pl.String, "recorded_dttm": pl.Datetime("us"), "_kind": pl.String}
+"""Columns of `Known.devices`."""
+
+
+def _unheard(warning: str) -> None:
+    """Nobody listens."""
+
+
+@dataclass(slots=True)
+class Known:
+    """Small tables held in memory while the large ones stream by; the last is filled from the respiratory support."""
 
     zone: str | None
     """Time zone of the hospital, if a configuration file beside the tables names it."""
@@ -34,6 +48,10 @@ class Known(NamedTuple):
     """One row per patient: `_patient`, `_subject`, `_site`, `_dead` and `_birth`."""
     icu: pl.DataFrame
     """One row per ICU stay: `row` of its first place in ``adt``, `_icu_start`, `_icu_stop`."""
+    warn: Callable[[str], None] = _unheard
+    """Called with one sentence for what is only taken to be so."""
+    devices: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=DEVICES))
+    """`DEVICES`, without a `row`: the last kind of device of each stay, from which the next batch goes on."""
 
 
 def find_name(tables: RawTables, table: str) -> str:
@@ -41,7 +59,7 @@ def find_name(tables: RawTables, table: str) -> str:
     return next((name for name in (f"clif_{table}", table) if tables.find(name) is not None), f"clif_{table}")
 
 
-def look_up(tables: RawTables, site: str | None) -> Known:
+def look_up(tables: RawTables, site: str | None, warn: Callable[[str], None]) -> Known:
     """Read the stays, the patients and the places.
 
     Raises
@@ -52,12 +70,13 @@ def look_up(tables: RawTables, site: str | None) -> Known:
         If the configuration names a time zone that does not exist.
     """
     zone = _zone(tables.raw)
-    people = _read(tables, "patient", ("patient_id", "death_dttm"), ("birth_date",), zone, why=NEEDED)
+    small = partial(_read, tables, partial(to_local, zone=zone, warn=warn))
+    people = small("patient", ("patient_id", "death_dttm"), ("birth_date",), why=NEEDED)
     columns = ("patient_id", STAY, "admission_dttm", "discharge_dttm", "discharge_category")
-    raw = _read(tables, "hospitalization", columns, ("age_at_admission",), zone, why=NEEDED)
+    raw = small("hospitalization", columns, ("age_at_admission",), why=NEEDED)
     ids = pl.concat([people["patient_id"], raw["patient_id"]]).cast(pl.String)
     adt = ("in_dttm", "out_dttm", "location_category")
-    places = _read(tables, "adt", (STAY, *adt), ("hospital_id",), zone)
+    places = small("adt", (STAY, *adt), ("hospital_id",))
     hospitals = places.select(_stay=pl.col(STAY).cast(pl.String), _hospital=label(pl.col("hospital_id"))).drop_nulls()
     hospitals = hospitals.unique("_stay", keep="first", maintain_order=True)
     named = site_names(pl.col("_hospital"), source="clif", site=site, num_names=hospitals["_hospital"].n_unique())
@@ -81,7 +100,7 @@ def look_up(tables: RawTables, site: str | None) -> Known:
         )
     )
     stays = with_ends(stays)
-    return Known(zone, stays.select(_STAY_COLUMNS), _patients(people, stays, ids, site), _icu(places))
+    return Known(zone, stays.select(_STAY_COLUMNS), _patients(people, stays, ids, site), _icu(places), warn)
 
 
 _STAY_COLUMNS = ("_stay", "_patient", "_subject", "_site", "_start", "_end", "_died", "_death")
@@ -89,7 +108,7 @@ _STAY_COLUMNS = ("_stay", "_patient", "_subject", "_site", "_start", "_end", "_d
 
 def _patients(people: pl.DataFrame, stays: pl.DataFrame, ids: pl.Series, site: str | None) -> pl.DataFrame:
     """One row per patient; a birth that is not given is guessed from the age at the first admission."""
-    age = to_integer(pl.col("age_at_admission"))
+    age = to_age(to_integer(pl.col("age_at_admission")))
     # The age says the year only: half a year is the guess with the smallest error.
     guess = pl.col("_start").dt.offset_by(pl.format("-{}y", age)) - _HALF_A_YEAR
     first = stays.sort("_start").with_columns(_guess=guess).group_by("_patient", maintain_order=True)
@@ -120,23 +139,37 @@ def _icu(places: pl.DataFrame) -> pl.DataFrame:
 
 def _read(
     tables: RawTables,
+    local: Callable[[pl.DataFrame], pl.DataFrame],
     table: str,
     required: tuple[str, ...],
     optional: tuple[str, ...],
-    zone: str | None,
     why: str = "",
 ) -> pl.DataFrame:
     """A small table with local times; empty if it is missing and not needed."""
     lost = f"all that clif_{table} says"
     frames = list(tables.batches(find_name(tables, table), required, optional, lost=lost, why=why))
     empty = pl.DataFrame(schema={"row": pl.UInt64, **dict.fromkeys((*required, *optional), pl.String)})
-    return to_local(pl.concat(frames) if frames else empty, zone)
+    return local(pl.concat(frames) if frames else empty)
 
 
-def to_local(frame: pl.DataFrame, zone: str | None) -> pl.DataFrame:
-    """Bring all columns with times (``*_dttm``, ``birth_date``) to plain datetimes on the hospital's clock."""
+def to_local(frame: pl.DataFrame, zone: str | None, warn: Callable[[str], None]) -> pl.DataFrame:
+    """Bring all columns with times (``*_dttm``, ``birth_date``) to plain datetimes on the hospital's clock.
+
+    Times without an offset are in UTC, as CLIF prescribes; where a zone makes this a difference, it is said.
+    """
     times = [name for name in frame.columns if name.endswith("_dttm") or name == "birth_date"]
-    return frame.with_columns(_clock(name, frame.schema[name], zone) for name in times)
+    bare = [] if zone is None else [name for name in times if _is_bare(frame, name).any()]
+    for name in bare:
+        warn(f"times in {name} have no offset from UTC: they are taken to be in UTC, as CLIF prescribes")
+    local = frame.with_columns(_clock(name, frame.schema[name], zone) for name in times)
+    if not bare:
+        return local
+    # Plain times came through `_clock` as they were written.
+    in_utc = (from_zoned(pl.col(name).dt.replace_time_zone("UTC"), zone) for name in bare)
+    return local.with_columns(
+        pl.when(_is_bare(frame, name)).then(moved).otherwise(name).alias(name)
+        for name, moved in zip(bare, in_utc, strict=True)
+    )
 
 
 def _clock(name: str, kind: pl.DataType, zone: str | None) -> pl.Expr:
@@ -145,6 +178,17 @@ def _clock(name: str, kind: pl.DataType, zone: str | None) -> pl.Expr:
     if isinstance(kind, pl.Datetime | pl.Date):
         return pl.col(name).cast(pl.Datetime("us"))
     return in_zone(pl.col(name), zone)
+
+
+def _is_bare(frame: pl.DataFrame, name: str) -> pl.Series:
+    """Whether each time says neither an offset nor a zone; a date alone has no need of one."""
+    column, kind = pl.col(name), frame.schema[name]
+    is_plain = isinstance(kind, pl.Datetime) and kind.time_zone is None
+    is_bare = column.is_not_null() if is_plain else lacks_offset(column) if kind == pl.String else pl.lit(value=False)
+    if name in _DAYS:
+        written = column.cast(pl.Datetime("us")) if is_plain else to_time(column)
+        is_bare = is_bare & (written != written.dt.truncate("1d"))
+    return frame.select(is_bare.fill_null(value=False).alias(name)).to_series()
 
 
 def _zone(raw: Path) -> str | None:
@@ -166,7 +210,7 @@ def _zone(raw: Path) -> str | None:
 
 def with_stay(frame: pl.DataFrame, known: Known) -> pl.DataFrame:
     """Rows on the hospital's clock, with the columns of `Known.stays`."""
-    local = to_local(frame, known.zone).with_columns(_stay=pl.col(STAY).cast(pl.String))
+    local = to_local(frame, known.zone, known.warn).with_columns(_stay=pl.col(STAY).cast(pl.String))
     return local.join(known.stays, on="_stay", how="left", maintain_order="left")
 
 

@@ -18,7 +18,7 @@ def _lower(column: str) -> pl.Expr:
 
 def _patient(frame: pl.DataFrame, known: Known) -> Converted:
     """Birth, static facts and death; a death in hospital stands where the stay ends."""
-    frame = to_local(frame, known.zone).with_columns(_patient=pl.col("patient_id").cast(pl.String))
+    frame = to_local(frame, known.zone, known.warn).with_columns(_patient=pl.col("patient_id").cast(pl.String))
     frame = frame.join(known.patients, on="_patient", how="left", maintain_order="left")
     sex = _lower("sex_category")
     emits = [
@@ -69,7 +69,7 @@ def _adt(frame: pl.DataFrame, known: Known) -> Converted:
 
 def _code_status(frame: pl.DataFrame, known: Known) -> Converted:
     """What the patient wants to be done; the table names the patient, not the stay."""
-    frame = to_local(frame, known.zone).with_columns(_patient=pl.col("patient_id").cast(pl.String))
+    frame = to_local(frame, known.zone, known.warn).with_columns(_patient=pl.col("patient_id").cast(pl.String))
     frame = frame.join(known.patients, on="_patient", how="left", maintain_order="left")
     emits = [Emit(code_for("CODE_STATUS", _lower("code_status_category")), pl.col("start_dttm"))]
     unknown = ("unknown_patient", pl.col("_site").is_null())

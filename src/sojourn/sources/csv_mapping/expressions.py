@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from datetime import time as clock
 from functools import partial
 from typing import NamedTuple
@@ -130,10 +131,18 @@ def time(spec: Time, column: Column) -> pl.Expr:
     if spec.unit is not None and spec.since is not None:
         offset = value_of(cells) * MICROS[spec.unit]
         micros = pl.when(offset.abs() < 2**62).then(offset).round().cast(pl.Int64)
-        return time(spec.since, column) + pl.duration(microseconds=micros)
+        moment = time(spec.since, column) + pl.duration(microseconds=micros)
+        return moment.map_batches(_in_calendar, return_dtype=pl.Datetime("us"))
     return cells.text.map_batches(
         partial(_read_times, spec=spec, writing=cells.writing), return_dtype=pl.Datetime("us")
     )
+
+
+def _in_calendar(times: pl.Series) -> pl.Series:
+    """Times of a whole column; null outside of the years 1 to 9999, which is all that a date can be."""
+    first, last = (pl.lit(end).cast(pl.Datetime("us")) for end in (datetime.min, datetime.max))
+    name = pl.col(times.name)
+    return times.to_frame().select(pl.when(name.is_between(first, last)).then(name).alias(times.name)).to_series()
 
 
 def _read_times(cells: pl.Series, *, spec: Time, writing: Writing) -> pl.Series:

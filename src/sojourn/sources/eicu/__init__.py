@@ -11,7 +11,7 @@ Conventions:
   worst values of the first day (``apacheApsVar``) stand at its end. Flags such as `activeupondischarge`, which look
   ahead, are not read either.
 * **Death**: see `stays`. Stays of unknown status end without ALIVE or DIED.
-* **Infusions** are charted rates: each is a start, a rate of 0 is an end.
+* **Infusions** are charted rates: each is a start, a rate of 0 or ``OFF`` is an end.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.sources.casts import to_number
+from sojourn.sources.casts import to_number, to_offset, to_year
 from sojourn.sources.recipes import Converted, Emit, convert, label
 from sojourn.sources.tables import RawTables
 
@@ -47,7 +47,7 @@ def read_patients(tables: RawTables) -> pl.DataFrame:
 def look_up(tables: RawTables, site: str) -> Known:
     """Read the unit stays and the hospitals; sites are called ``<site>-<hospitalid>``."""
     hospital = pl.col("hospitalid").cast(pl.Int64, strict=False)
-    year = pl.col("hospitaldischargeyear").cast(pl.Int32, strict=False).fill_null(DEFAULT_YEAR)
+    year = to_year(pl.col("hospitaldischargeyear").cast(pl.Int32, strict=False)).fill_null(DEFAULT_YEAR)
     clock = pl.col("unitadmittime24").cast(pl.String).str.to_time("%H:%M:%S", strict=False)
     stays = read_patients(tables).select(
         _stay=pl.col(STAY).cast(pl.Int64, strict=False),
@@ -55,7 +55,7 @@ def look_up(tables: RawTables, site: str) -> Known:
         _site=pl.format("{}-{}", pl.lit(site), hospital),
         _hospital=hospital,
         _weight=to_number(pl.col("admissionweight")),
-        _stay_minutes=pl.col("unitdischargeoffset").cast(pl.Int64, strict=False),
+        _stay_minutes=minutes("unitdischargeoffset"),
         _end_minutes=end_of_stay(),
     )
     return Known(stays.drop_nulls("_stay").unique("_stay", keep="first", maintain_order=True), _hospitals(tables))
@@ -72,8 +72,7 @@ def end_of_stay() -> pl.Expr:
     The ends of the two stays disagree in about one of a hundred. For a death in the unit the unit's end counts; else
     the hospital stay ends no earlier than the unit stay.
     """
-    unit_end = pl.col("unitdischargeoffset").cast(pl.Int64, strict=False)
-    hospital_end = pl.col("hospitaldischargeoffset").cast(pl.Int64, strict=False)
+    unit_end, hospital_end = minutes("unitdischargeoffset"), minutes("hospitaldischargeoffset")
     return pl.when(died_in_unit()).then(unit_end).otherwise(pl.max_horizontal(hospital_end, unit_end))
 
 
@@ -97,10 +96,14 @@ def join_stay(frame: pl.DataFrame, known: Known) -> pl.DataFrame:
     return keyed.join(known.stays, on="_stay", how="left", maintain_order="left")
 
 
+def minutes(column: str) -> pl.Expr:
+    """An offset in whole minutes (i64); null where there is none that a stay can have."""
+    return to_offset(pl.col(column).cast(pl.Int64, strict=False), "minutes")
+
+
 def at(offset: str | pl.Expr) -> pl.Expr:
-    """Time of an offset in minutes since unit admission; null where there is none."""
-    column = pl.col(offset) if isinstance(offset, str) else offset
-    return pl.col("_zero") + pl.duration(minutes=column.cast(pl.Int64, strict=False))
+    """Time of an offset since unit admission, given by its column or as `minutes`; null where there is none."""
+    return pl.col("_zero") + pl.duration(minutes=minutes(offset) if isinstance(offset, str) else offset)
 
 
 def events_of(

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sojourn.sources.casts import to_number
+from sojourn.sources.casts import to_age, to_number
 from sojourn.sources.eicu.known import NEEDED, STAY, Known, at, died_in_unit, events_of, join_stay
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
@@ -20,7 +20,7 @@ def _patient(frame: pl.DataFrame, known: Known) -> Converted:
 def _statics() -> list[Emit]:
     """Facts without a time; an age ``> 89`` counts as 90."""
     age = pl.col("age").cast(pl.String).str.strip_chars()
-    years = pl.when(age.str.starts_with(">")).then(pl.lit(_OLDEST)).otherwise(to_number(age))
+    years = pl.when(age.str.starts_with(">")).then(pl.lit(_OLDEST)).otherwise(to_age(to_number(age)))
     birth = pl.col("_zero") - pl.duration(minutes=(years * _MINUTES_A_YEAR).round().cast(pl.Int64))
     sex = label(pl.col("gender"))
     return [

@@ -3,23 +3,27 @@
 import polars as pl
 
 from sojourn.sources.casts import to_number
-from sojourn.sources.eicu.known import STAY, Known, at, events_of, join_stay
+from sojourn.sources.eicu.known import STAY, Known, at, events_of, join_stay, minutes
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label, path_levels, unit_of
 from sojourn.sources.records import join_quarantined, quarantine
 
 _NAME_AND_UNIT = r"^(.*?)\s*\(([^()]*)\)\s*$"
+_OFF = r"(?i)^\s*off"
+"""What stands in the rate where an infusion was stopped."""
 _VASOACTIVE = r"(?i)epineph|levophed|phenyleph|dopamin|dobutam"
 _WEIGHTS_KG = (20.0, 400.0)
 
 
 def _infusiondrug(frame: pl.DataFrame, known: Known) -> Converted:
-    """Rates as they were charted: each is a start with its rate, and a rate of 0 an end.
+    """Rates as they were charted: each is a start with its rate, and a rate of 0 or ``OFF`` an end.
 
     The unit stands in the drug's name. Vasoactive drugs in mcg/min become mcg/kg/min where the weight is known
     (`patientweight`, else the weight on admission); the text keeps what was charted.
     """
     parts = pl.col("drugname").cast(pl.String).str.extract_groups(_NAME_AND_UNIT)
-    frame = join_stay(frame, known).with_columns(_parts=parts, _rate=to_number(pl.col("drugrate")))
+    written = pl.col("drugrate").cast(pl.String)
+    charted = pl.when(written.str.contains(_OFF)).then(0.0).otherwise(to_number(pl.col("drugrate")))
+    frame = join_stay(frame, known).with_columns(_parts=parts, _rate=charted)
     name = label(pl.coalesce(pl.col("_parts").struct.field("1"), pl.col("drugname")))
     unit = unit_of(pl.col("_parts").struct.field("2").str.to_lowercase())
     weight = pl.coalesce(to_number(pl.col("patientweight")), "_weight")
@@ -32,7 +36,7 @@ def _infusiondrug(frame: pl.DataFrame, known: Known) -> Converted:
             code_for("INFUSION_START", name, pl.when(by_weight).then(pl.lit("mcg/kg/min")).otherwise(unit)),
             at("infusionoffset"),
             pl.when(by_weight).then(rate / weight).otherwise(rate),
-            pl.when(by_weight).then(pl.format("{} mcg/min", pl.col("drugrate").cast(pl.String))),
+            pl.when(by_weight).then(pl.format("{} mcg/min", written)),
             when=rate != 0,
         ),
         Emit(code_for("INFUSION_END", name), at("infusionoffset"), when=rate == 0),
@@ -51,8 +55,8 @@ def _medication(frame: pl.DataFrame, known: Known) -> Converted:
     name = label(pl.col("drugname"))
     drug = pl.coalesce(hicl, name)
     detail = pl.when(hicl.is_not_null()).then(name)
-    start = pl.col("drugstartoffset").cast(pl.Int64, strict=False)
-    told = pl.col("drugstopoffset").cast(pl.Int64, strict=False)
+    start = minutes("drugstartoffset")
+    told = minutes("drugstopoffset")
     stop = pl.when((told != 0) | (start <= 0)).then(pl.when(told < start).then(start).otherwise(told))
     emits = [
         Emit(code_for("MEDICATION_ORDER_START", drug, detail), at(start), text=pl.col("dosage").cast(pl.String)),
@@ -89,7 +93,7 @@ def _respiratorycare(frame: pl.DataFrame, known: Known) -> Converted:
     emits = [Emit(airway, at("respcarestatusoffset"))]
     for code, columns in _VENTILATION.items():
         for column in columns:
-            offset = pl.col(column).cast(pl.Int64, strict=False)
+            offset = minutes(column)
             emits.append(Emit(pl.lit(code), at(offset), when=offset != 0))
     events, quarantined = events_of(frame, known, emits)
     repeats = pl.col("code").is_in(list(_VENTILATION)) & ~pl.struct("subject_id", "time", "code").is_first_distinct()

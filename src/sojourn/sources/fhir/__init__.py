@@ -4,7 +4,8 @@ Conventions, which matter for what a model may know when:
 
 * **Subjects** are numbered by the first identifier system that gives every patient a whole number of its own (never by
   a social security, passport or driver's number), else by a hash of the resource's id.
-* **Times** keep the clock that wrote them; the offset from UTC is left out. Dates without a time stand at 23:59:59.
+* **Times** keep the clock that wrote them; the offset from UTC is left out, and only says whether an end is before its
+  start. Dates without a time stand at 23:59:59.
 * **Codes** name their system: LOINC, SNOMED and RxNorm are preferred where a concept has several codings; a system
   that is not well known gives the end of its URL. Codes for coded answers and units follow.
 * **Observations** stand at their `effective` time. **Diagnoses** of an encounter stand at its end.

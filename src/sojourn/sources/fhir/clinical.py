@@ -3,7 +3,7 @@
 import polars as pl
 
 from sojourn.sources.fhir.codings import bound_in_quantity, coded, one_row_each, reference_id, said, unit_in_quantity
-from sojourn.sources.fhir.known import Known, at, events_of, from_start, with_patient
+from sojourn.sources.fhir.known import Known, at, events_of, from_start, period, with_patient
 from sojourn.sources.fhir.layout import VALUES
 from sojourn.sources.fhir.people import WRONG
 from sojourn.sources.recipes import Converted, Emit, answer, code_for, measured
@@ -27,12 +27,12 @@ def observation(frame: pl.DataFrame, known: Known) -> Converted:
     hospital takes for normal is kept as text.
     """
     frame = with_patient(frame, known, "encounter")
-    period = _f("effectivePeriod")
+    lasting = _f("effectivePeriod")
     time = pl.coalesce(
         at(_f("effectiveDateTime")),
         at(_f("effectiveInstant")),
-        at(period.struct.field("end")),
-        from_start(period.struct.field("start")),
+        at(lasting.struct.field("end")),
+        from_start(lasting.struct.field("start")),
         at(_f("issued")),
     )
     num_inner = _f("component").list.len().fill_null(0)
@@ -108,7 +108,7 @@ def administration(frame: pl.DataFrame, known: Known) -> Converted:
         .then(ratio_unit)
         .otherwise(unit_in_quantity(dose))
     )
-    start, end = from_start(_f("effectivePeriod").struct.field("start")), at(_f("effectivePeriod").struct.field("end"))
+    start, end, is_wrong = period(_f("effectivePeriod"))
     moment = at(_f("effectiveDateTime"))
     given = ~(
         (_f("status") == "not-done") | said(dosage.field("method")).str.contains(_NOT_GIVEN).fill_null(value=False)
@@ -127,14 +127,13 @@ def administration(frame: pl.DataFrame, known: Known) -> Converted:
         Emit(code_for("MEDICATION_ADMINISTRATION", name, "not_given"), pl.coalesce(moment, start), when=~given),
     ]
     refused = ("not_happened", _f("status").is_in(WRONG))
-    return events_of(frame, emits, [refused, ("ends_before_start", end < start)])
+    return events_of(frame, emits, [refused, ("ends_before_start", is_wrong)])
 
 
 def request(frame: pl.DataFrame, known: Known) -> Converted:
     """Start and end of drug orders, with the dose; what was planned for after the stay did not happen."""
     frame = drug(known, with_patient(frame, known, "encounter"))
-    period = _f("dispenseRequest").struct.field("validityPeriod").struct
-    start, stop = from_start(period.field("start")), at(period.field("end"))
+    start, stop, is_wrong = period(_f("dispenseRequest").struct.field("validityPeriod"))
     dose = _f("dosageInstruction").list.first().struct.field("doseAndRate").list.first().struct.field("doseQuantity")
     name = pl.col("_drug")
     in_stay = pl.col("_kind") == "hospital"
@@ -153,7 +152,7 @@ def request(frame: pl.DataFrame, known: Known) -> Converted:
     ]
     reject = [
         ("not_happened", _f("status").is_in([*WRONG, "cancelled", "draft"])),
-        ("stopped_before_start", stop < start),
+        ("stopped_before_start", is_wrong),
         ("starts_after_the_stay", in_stay & (start > pl.col("_end"))),
     ]
     return events_of(frame, emits, reject)
@@ -172,7 +171,7 @@ def dispense(frame: pl.DataFrame, known: Known) -> Converted:
 def statement(frame: pl.DataFrame, known: Known) -> Converted:
     """Drugs that a patient takes, when somebody said so."""
     frame = drug(known, with_patient(frame, known, "context"))
-    period = _f("effectivePeriod").struct
-    time = pl.coalesce(at(_f("dateAsserted")), at(_f("effectiveDateTime")), from_start(period.field("start")))
+    begins = _f("effectivePeriod").struct.field("start")
+    time = pl.coalesce(at(_f("dateAsserted")), at(_f("effectiveDateTime")), from_start(begins))
     refused = ("not_happened", _f("status").is_in([*WRONG, "not-taken"]))
     return events_of(frame, [Emit(code_for("HOME_MEDICATION", pl.col("_drug")), time)], [refused])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from sojourn.errors import MissingTableError
-from sojourn.sources.clocks import as_written, at_day_end
+from sojourn.sources.clocks import as_written, at_day_end, in_utc
 from sojourn.sources.fhir.codings import coded, displayed, one_row_each, reference_id, said
 from sojourn.sources.fhir.files import BulkFile, decode
 from sojourn.sources.fhir.layout import decoded_as
@@ -112,6 +112,20 @@ def from_start(text: pl.Expr) -> pl.Expr:
     return as_written(text)
 
 
+def period(element: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Start and end of a Period on the clocks that wrote them, and whether it ends before it starts.
+
+    In the night when clocks are set back an end may show an earlier hour than its start. It then stands as long after
+    the start as it truly is, because an end at or before a start would end nothing.
+    """
+    begins, ends = element.struct.field("start"), element.struct.field("end")
+    start, end = from_start(begins), at(ends)
+    length = in_utc(ends) - in_utc(begins)
+    is_shown_late = (length > pl.duration(seconds=0)) & (end <= start)
+    is_wrong = pl.coalesce(length < pl.duration(seconds=0), end < start)
+    return start, pl.when(is_shown_late).then(start + length).otherwise(end), is_wrong
+
+
 def _people(people: pl.DataFrame) -> pl.DataFrame:
     """Patients with their number and death."""
     died = _f("deceasedDateTime")
@@ -131,7 +145,7 @@ def _numbers(people: pl.DataFrame) -> pl.DataFrame:
     """Number of each patient: the identifier of the first system that gives each one of their own, else a hash."""
     each = one_row_each(people.select("id", _identifier=_f("identifier")), "_identifier").unnest("_identifier")
     kind = pl.concat_str(pl.col("system"), coded(pl.col("type")), separator=" ", ignore_nulls=True)
-    number = pl.col("value").str.extract(r"^(\d{1,18})$").cast(pl.Int64)
+    number = pl.col("value").str.extract(r"^(\d{1,18})$").cast(pl.Int64, strict=False)
     usable = each.filter(~kind.str.contains(_SECRETS).fill_null(value=False)).with_columns(_number=number)
     everyone = people["id"].n_unique()
     for rows in usable.partition_by("system", maintain_order=True):

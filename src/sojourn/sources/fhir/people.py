@@ -4,7 +4,7 @@ import polars as pl
 
 from sojourn.sources.clocks import as_written
 from sojourn.sources.fhir.codings import coded, said
-from sojourn.sources.fhir.known import Known, at, events_of, from_start, with_patient
+from sojourn.sources.fhir.known import Known, at, events_of, period, with_patient
 from sojourn.sources.recipes import Converted, Emit, code_for, code_of, label
 from sojourn.sources.records import as_events
 from sojourn.sources.stays import ICU_TOLERANCE
@@ -113,8 +113,8 @@ def condition(frame: pl.DataFrame, known: Known) -> Converted:
 def procedure(frame: pl.DataFrame, known: Known) -> Converted:
     """What lasts has a start and an end; what is known to the day stands at its end, or at that of the stay."""
     frame = with_patient(frame, known, "encounter")
-    moment, period = _f("performedDateTime"), _f("performedPeriod")
-    start, end = from_start(period.struct.field("start")), at(period.struct.field("end"))
+    moment = _f("performedDateTime")
+    start, end, is_wrong = period(_f("performedPeriod"))
     is_day = (moment.str.len_chars() == 10) | moment.str.contains(r"T00:00:00(?:\.0+)?(?:Z|[+-]\d{2}:\d{2})?$")
     day = at(moment.str.slice(0, 10))
     same_day = (pl.col("_end").dt.date() == day.dt.date()).fill_null(value=False)
@@ -127,7 +127,7 @@ def procedure(frame: pl.DataFrame, known: Known) -> Converted:
         Emit(code_for("PROCEDURE_END", code), end, when=end > start + pl.duration(minutes=1)),
     ]
     refused = ("not_happened", _f("status").is_in([*WRONG, "not-done", "preparation"]))
-    return events_of(frame, emits, [refused, ("ends_before_start", end < start)])
+    return events_of(frame, emits, [refused, ("ends_before_start", is_wrong)])
 
 
 def specimen(frame: pl.DataFrame, known: Known) -> Converted:

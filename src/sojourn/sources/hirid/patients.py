@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sojourn.sources.casts import to_number
+from sojourn.sources.casts import to_age, to_number
 from sojourn.sources.hirid.known import NEEDED, Known, events_of, join_patient
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
@@ -19,7 +19,7 @@ def _general(frame: pl.DataFrame, known: Known) -> Converted:
     )
     frame = join_patient(frame, known).join(ends, on="_patient", how="left", maintain_order="left")
     admitted, end = pl.col("_admitted"), pl.max_horizontal("_end", "_admitted")
-    seconds = (to_number(pl.col("age")) * _DAYS_A_YEAR * 86_400).round().cast(pl.Int64)
+    seconds = (to_age(to_number(pl.col("age"))) * _DAYS_A_YEAR * 86_400).round().cast(pl.Int64)
     word = label(pl.col("discharge_status")).str.to_lowercase()
     status = word.replace_strict(_STATUS, default=None, return_dtype=pl.String)
     emits = [

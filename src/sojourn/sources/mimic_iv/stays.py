@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sojourn.sources.casts import to_number, to_time
+from sojourn.sources.casts import to_age, to_number, to_time, to_year
 from sojourn.sources.mimic_iv.known import NEEDED, Known, end_of_day, events_of, join_stay, with_end
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
 
@@ -20,8 +20,8 @@ def _patients(frame: pl.DataFrame, known: Known) -> Converted:
     frame = frame.with_columns(_subject_id=pl.col("subject_id").cast(pl.Int64, strict=False)).join(
         known.deaths, on="_subject_id", how="left", maintain_order="left"
     )
-    year = to_number(pl.col("anchor_year")) - to_number(pl.col("anchor_age"))
-    birth = pl.datetime(year.cast(pl.Int32), 7, 1, time_unit="us")
+    year = to_number(pl.col("anchor_year")) - to_age(to_number(pl.col("anchor_age")))
+    birth = pl.datetime(to_year(year), 7, 1, time_unit="us")
     emits = [
         Emit(code_for("GENDER", label(pl.col("gender"))), None),
         Emit(pl.lit("MEDS_BIRTH"), birth),

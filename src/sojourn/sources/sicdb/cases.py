@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from sojourn.sources.casts import to_integer, to_number
+from sojourn.sources.casts import to_age, to_integer, to_number
 from sojourn.sources.recipes import Converted, Emit, Recipe, code_for, code_of, label
-from sojourn.sources.sicdb.known import NEEDED, Known, at, events_of, join_case, with_words
+from sojourn.sources.sicdb.known import NEEDED, Known, at, events_of, join_case, seconds, with_words
 
 _FEMALE = r"(?i)^\s*(?:f|female|w|weiblich|frau)\b"
 _MALE = r"(?i)^\s*(?:m|male|männlich|mann)\b"
@@ -21,9 +21,9 @@ def _cases(frame: pl.DataFrame, known: Known) -> Converted:
     """Static facts, admission, discharge, death and diagnosis of one case."""
     frame = with_words(join_case(frame, known), known, "Sex", "DischargeState", "HospitalDischargeType")
     frame = with_words(frame, known, "HospitalUnit", "ReferringUnit", "DischargeUnit").with_columns(
-        _in=pl.col("_begin") + to_integer(pl.col("ICUOffset")).fill_null(0),
+        _in=pl.col("_begin") + seconds("ICUOffset").fill_null(0),
         _out=pl.col("_begin") + pl.col("_stay"),
-        _dead=to_integer(pl.col("OffsetOfDeath")),
+        _dead=seconds("OffsetOfDeath"),
     )
     in_icu = _says("DischargeState", dead=True) | (pl.col("_dead") <= pl.col("_out") + DEATH_TOLERANCE_SECONDS)
     frame = frame.with_columns(_icu_death=in_icu.fill_null(value=False))
@@ -49,7 +49,7 @@ def _people() -> list[Emit]:
     word, number = pl.col("_word of Sex"), to_integer(pl.col("Sex"))
     by_word = pl.when(word.str.contains(_FEMALE)).then(pl.lit("F")).when(word.str.contains(_MALE)).then(pl.lit("M"))
     sex = pl.coalesce(by_word, number.replace_strict(_SEX_IDS, default=None, return_dtype=pl.String))
-    days = (to_number(pl.col("AgeOnAdmission")) * _DAYS_A_YEAR).round()
+    days = (to_age(to_number(pl.col("AgeOnAdmission"))) * _DAYS_A_YEAR).round()
     height, weight = to_number(pl.col("HeightOnAdmission")), pl.col("_weight")
     return [
         Emit(pl.lit("MEDS_BIRTH"), at("_begin") - pl.duration(days=days.cast(pl.Int64)), when=pl.col("_is_first")),

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sojourn.sources.casts import to_integer, to_number
+from sojourn.sources.casts import to_integer, to_number, to_offset, to_year
 from sojourn.sources.recipes import Converted, Emit, convert, unit_of
 from sojourn.sources.tables import RawTables
 
@@ -43,11 +43,11 @@ def look_up(tables: RawTables, site: str) -> Known:
         frame.select(
             _case=to_integer(pl.col("CaseID")),
             _patient=to_integer(pl.col("PatientID")),
-            _begin=to_integer(pl.col("OffsetAfterFirstAdmission")).fill_null(0),
-            _year=to_integer(pl.col("AdmissionYear")).fill_null(DEFAULT_YEAR).cast(pl.Int32),
+            _begin=seconds("OffsetAfterFirstAdmission").fill_null(0),
+            _year=to_year(to_integer(pl.col("AdmissionYear"))).fill_null(DEFAULT_YEAR),
             _site=pl.concat_str(pl.lit(site), unit, separator="-", ignore_nulls=True),
             _weight=to_number(pl.col("WeightOnAdmission")) / 1000,
-            _stay=to_integer(pl.col("TimeOfStay")),
+            _stay=seconds("TimeOfStay"),
         )
         .drop_nulls(["_case", "_patient"])
         .unique("_case", keep="first", maintain_order=True)
@@ -93,10 +93,15 @@ def join_case(frame: pl.DataFrame, known: Known) -> pl.DataFrame:
     return keyed.join(known.cases, on="_case", how="left", maintain_order="left")
 
 
+def seconds(column: str) -> pl.Expr:
+    """A number of whole seconds (i64); null where there is none that a case can have."""
+    return to_offset(to_integer(pl.col(column)), "seconds")
+
+
 def at(offset: str | pl.Expr) -> pl.Expr:
     """Time of seconds since the patient's first admission."""
-    seconds = to_number(pl.col(offset)) if isinstance(offset, str) else offset
-    return pl.col("_zero") + pl.duration(seconds=seconds.round().cast(pl.Int64))
+    number = to_number(pl.col(offset)) if isinstance(offset, str) else offset
+    return pl.col("_zero") + pl.duration(seconds=to_offset(number, "seconds"))
 
 
 def events_of(
