@@ -17,6 +17,7 @@ from sojourn.inference.histories import Moments
 from sojourn.inference.risk import Question, query_risk
 from sojourn.inference.sampler import SampledEvents
 from sojourn.inference.simulate import simulate
+from sojourn.tasks.cohort import stay_ends
 
 NUM_MOMENTS, NUM_SAMPLES = 24, 150
 
@@ -43,6 +44,27 @@ def test_sampling_and_asking_agree(toy: Toy, some: Moments, outcome: str, estima
         # they agree as far as each has come near the truth.
         assert abs(asked[half].mean() - chance(sick, 12)) < 0.06
         assert abs(counted[half].mean() - chance(sick, 12)) < 3 * error + 0.06
+
+
+@pytest.mark.parametrize("estimator", ["conditional", "count"])
+def test_a_question_until_the_end_of_the_stay_counts_nothing_after_it(
+    toy: Toy, some: Moments, estimator: Estimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were each heart rate the end of a stay, whoever dies would have to die within the hour."""
+    monkeypatch.setattr("sojourn.inference.futures.stay_ends", lambda anchor: ["CONCEPT//heart_rate"])
+    task = {"name": "toy", "outcomes": ["OUTCOME//death"], "horizon_hours": None, "until": "stay_end"}
+    sampling = Sampling(NUM_SAMPLES, 32, 0, estimator)
+    risk = simulated_risk(toy.network, toy.reader, some, task, sampling=sampling).probability
+    whole = simulated_risk(toy.network, toy.reader, some, task | {"until": "record_end"}, sampling=sampling).probability
+    expected = np.mean([true_risk(sick, 1) for sick in (False, True)])
+    assert risk.mean() == pytest.approx(expected, abs=0.02)
+    assert whole.mean() > 6 * expected
+
+
+def test_a_stay_ends_with_its_discharge_its_hospital_or_the_next_one() -> None:
+    assert stay_ends("icu_admission") == ["ICU_DISCHARGE", "ICU_ADMISSION", "MEDS_DEATH", "HOSPITAL_DISCHARGE"]
+    assert stay_ends("hospital_admission") == ["HOSPITAL_DISCHARGE", "HOSPITAL_ADMISSION", "MEDS_DEATH"]
+    assert "ICU_DISCHARGE" in stay_ends(None)
 
 
 # -- the estimator from conditional chances --------------------------------------------------------------------

@@ -17,6 +17,7 @@ from sojourn.inference.sampler import Futures, FutureSampler, SampledEvents
 from sojourn.inference.starts import Starts, starts
 from sojourn.model import Network
 from sojourn.progress import Bar, console
+from sojourn.tasks.cohort import stay_ends
 from sojourn.tasks.outcomes import Outcome, derive_outcomes, matching_codes, outcomes
 from sojourn.tasks.phrases import outcomes_of
 from sojourn.training.records import EventTable, RecordReader
@@ -69,9 +70,14 @@ def _sample(
     horizon_hours: float,
     sampling: Sampling,
     forbidden: Rule | None = None,
+    stops: Sequence[str] = (),
 ) -> Iterator[tuple[Starts, int, Futures]]:
-    """Futures of many moments in batches: the histories, the number of each one's first future, the futures."""
-    sampler = FutureSampler(network, *ends_of(reader.vocabulary), context=sampling.context, seed=sampling.seed)
+    """Futures of many moments in batches: the histories, the number of each one's first future, the futures.
+
+    `stops` are the codes, each standing for those below it, at which futures are broken off.
+    """
+    is_terminal, is_last = ends_of(reader.vocabulary, stops)
+    sampler = FutureSampler(network, is_terminal, is_last, context=sampling.context, seed=sampling.seed)
     together = futures_at_once(network, sampling.context)
     per_part = min(together, sampling.num_samples)
     for begun in starts(reader, at, context=sampling.context, per_batch=max(1, together // sampling.num_samples)):
@@ -93,11 +99,15 @@ def futures_at_once(network: Network, context: int) -> int:
     return int(min(_MAX_FUTURES, max(1, _MAX_BYTES // (cache + 12 * len(network.events.loc)))))
 
 
-def ends_of(vocabulary: ModelVocabulary) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which codes of the model may end a record, and which surely do (deaths), shape (V,) bool each."""
+def ends_of(vocabulary: ModelVocabulary, stops: Sequence[str] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which codes of the model may end a record, and which surely do: deaths, and what is at or below `stops`.
+
+    Shape (V,) bool each.
+    """
     table = vocabulary.table
-    is_death = table["code"].is_in(matching_codes(table["code"].to_list(), outcomes()["death"].roots()))
-    return torch.from_numpy(table["terminal"].to_numpy().copy()), torch.from_numpy(is_death.to_numpy().copy())
+    last = matching_codes(table["code"].to_list(), [*outcomes()["death"].roots(), *stops])
+    is_last = table["code"].is_in(last).to_numpy()
+    return torch.from_numpy(table["terminal"].to_numpy().copy()), torch.from_numpy(is_last.copy())
 
 
 def simulated_risk(
@@ -115,7 +125,8 @@ def simulated_risk(
     taken out on the way make up the risk (`inference/rules.py`); its interval is a Student interval.
     "count" takes the share of futures that have the outcome, with a Wilson interval. Both are unbiased for what the
     network says; the first varies less. An outcome that no single decision brings about (the start of a treatment
-    after none, a rise over the first value) is always counted. A task without a horizon is asked over 30 days.
+    after none, a rise over the first value) is always counted. A task without a horizon is asked over 30 days, one
+    until the end of the stay as long as that lasts.
 
     Raises
     ------
@@ -133,7 +144,8 @@ def simulated_risk(
     is_conditional = rule is not None and sampling.estimator == "conditional"
     risk = np.zeros((len(moments.row), sampling.num_samples))
     forbidden = rule if is_conditional else None
-    for begun, first, futures in _sample(network, reader, moments, horizon, sampling, forbidden):
+    stops = stay_ends(task.get("anchor")) if task.get("until") == "stay_end" else []
+    for begun, first, futures in _sample(network, reader, moments, horizon, sampling, forbidden, stops):
         found = 1 - futures.escape if is_conditional else _hits(reader, moments, codes, rule, begun, futures, known)
         found = found.reshape(len(begun.which), -1)
         risk[begun.which, first : first + found.shape[1]] = found

@@ -102,6 +102,8 @@ def predict(
             heads = [_heads(Run(path), opened, at, asked, control, seed, bar) for path in (run, *members)]
             risk = interval(np.concatenate(heads, axis=1))
     untrained = () if method == "simulate" else _untrained(trained, asked)
+    if method == "query":
+        _say_what_no_question_ends_at(trained, asked)
     name = control or method
     site = opened.subjects["site"][at.row]
     error = risk.standard_error if isinstance(risk, SampledRisk) else None
@@ -131,6 +133,16 @@ def _untrained(run: Run, asked: Labels) -> tuple[str, ...]:
             "Name an OUTCOME// code, fine-tune the run on such labels, or use the method simulate."
         )
     return codes
+
+
+def _say_what_no_question_ends_at(run: Run, asked: Labels) -> None:
+    """A question has a horizon in hours; where a stay ends is not known when it is asked."""
+    taught = {step.get("task") for step in run.settings.get(LINEAGE, ())}
+    if asked.task.get("until") == "stay_end" and asked.task["name"] not in taught:
+        console.print(
+            f"{asked.task['name']} ends with the stay, and a question does not: later stays of a subject count too. "
+            "The method simulate stops there, and a run that is fine-tuned on such labels has learnt it."
+        )
 
 
 def _heads(

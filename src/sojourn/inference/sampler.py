@@ -69,15 +69,15 @@ class FutureSampler:
     ----------
     network : in evaluation mode.
     is_terminal_V : codes after which nothing more may be recorded: whether, is drawn.
-    is_death_V : codes after which surely nothing is.
+    is_last_V : codes after which surely nothing is: deaths, and where somebody wants futures to be broken off.
     context : instants that the network sees at once.
     seed : of all draws. A future depends on it, on its subject, moment and number, and not on what it is drawn beside,
         except where a draw falls within rounding of a boundary: matrix products of other sizes round differently.
     """
 
-    def __init__(self, network: Network, is_terminal_V: Tensor, is_death_V: Tensor, *, context: int, seed: int) -> None:
+    def __init__(self, network: Network, is_terminal_V: Tensor, is_last_V: Tensor, *, context: int, seed: int) -> None:
         self.network, self.context, self.seed = network, context, seed
-        self.is_terminal, self.is_death = is_terminal_V.to(network.device), is_death_V.to(network.device)
+        self.is_terminal, self.is_last = is_terminal_V.to(network.device), is_last_V.to(network.device)
 
     @torch.inference_mode()
     def sample(
@@ -112,7 +112,7 @@ class FutureSampler:
             time = rollout.take_out_ended(time)
             drawn = self._instant(rollout, time)
             parts.append((rollout.memory.number[drawn.row], time[drawn.row], drawn.code, drawn.value))
-            self._stop(rollout, drawn.row[self.is_death[drawn.code]])
+            self._stop(rollout, drawn.row[self.is_last[drawn.code]])
             self._end(rollout, torch.unique(drawn.row[self.is_terminal[drawn.code]]))
 
     def _end(self, rollout: Rollout, row: Tensor) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "find_stays",
     "label_events",
     "needed_roots",
+    "stay_ends",
     "stays_of",
 ]
 
@@ -101,6 +102,12 @@ def label_events(records: Records, task: Task) -> tuple[pl.DataFrame, list[Attri
     known = labelled.drop_nulls("boolean_value")
     steps.append(_count("outcome known", known))
     return known.select(*_ROW, "boolean_value").sort(_ROW), steps
+
+
+def stay_ends(anchor: str | None) -> list[str]:
+    """The codes, each standing for those below it, that end a stay which began with `anchor` (None: not known)."""
+    own = [_DISCHARGES[anchor], ADMISSIONS[anchor]] if anchor in ADMISSIONS else list(_DISCHARGES.values())
+    return list(dict.fromkeys([*own, *_ENDS]))
 
 
 def find_stays(records: Records, task: Task) -> pl.DataFrame:
