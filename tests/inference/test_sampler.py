@@ -97,13 +97,24 @@ def test_a_silence_after_a_discharge_speaks_for_the_end(toy: Toy) -> None:
     assert silent < 0.5
 
 
-def test_the_last_of_several_records_of_a_code_stays_however_many_are_written() -> None:
-    """Which of several writes to one place stays is open from some ten thousand on, where threads share them."""
-    key = torch.randint(0, 500, (100_000,), generator=torch.Generator().manual_seed(0))
-    last = sampler_module._last_of_each(key)
-    expected = {int(k): i for i, k in enumerate(key.tolist())}
-    assert dict(zip(key[last].tolist(), last.tolist(), strict=True)) == expected
-    assert not len(sampler_module._last_of_each(key[:0]))
+@torch.inference_mode()
+def test_several_records_of_a_code_in_one_instant_stand_in_canonical_order(toy: Toy) -> None:
+    """A network that hardly ends an instant: values rise, and the state keeps the last, as where the record is read."""
+    network = toy.run.network()
+    heart_rate = toy.code("CONCEPT//heart_rate")
+    network.code_head.bias[heart_rate] += 9
+    network.code_head.bias[-1] -= 3
+    start = started(toy, Moments(toy.at_four.row[:1], toy.at_four.seconds[:1]))
+    rollout = begin(network, start, horizon_s=24 * HOUR, copies=300, first=0, context=32, seed=0)
+    sampler = FutureSampler(network, *ends_of(toy.run.vocabulary), context=32, seed=0)
+    drawn = sampler._instant(rollout, sampler._next_time(rollout))
+    row, code, value = (column.numpy() for column in (drawn.row, drawn.code, drawn.value))
+    assert (np.lexsort((value, code, row)) == np.arange(len(row))).all()
+    mine = code == heart_rate
+    assert mine.sum() > 400
+    for future in range(300):
+        kept = rollout.memory.last_value[future, heart_rate]
+        torch.testing.assert_close(kept, drawn.value[torch.from_numpy(mine & (row == future))][-1], equal_nan=True)
 
 
 def test_only_codes_of_a_history_are_drawn_and_values_lie_on_their_grid(toy: Toy, futures: Drawn) -> None:

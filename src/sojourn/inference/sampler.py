@@ -53,7 +53,7 @@ class Futures(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """Events of one instant of the futures, in the order of their ranks."""
+    """Events of one instant of the futures, by future and in canonical order."""
 
     row: Tensor
     code: Tensor
@@ -156,7 +156,10 @@ class FutureSampler:
         memory.h.copy_(network.step(step, drawn.phi_sum, rollout.cache)[:, 0])
         memory.time.copy_(time)
         memory.order.add_(1)
-        last = _last_of_each(drawn.row * memory.last_value.shape[1] + drawn.code)
+        # Of several records of a code in one instant the last one stays, as in training; which of several writes to
+        # one place stays is open where several threads write.
+        key = drawn.row * memory.last_value.shape[1] + drawn.code
+        last = torch.cat([key[1:] != key[:-1], key.new_ones(min(len(key), 1), dtype=torch.bool)])
         memory.last_value[drawn.row[last], drawn.code[last]] = drawn.value[last]
         since = time[drawn.row] - memory.last_time[drawn.row, drawn.code]
         memory.last_interval[drawn.row, drawn.code] = since.float()
@@ -203,7 +206,8 @@ class FutureSampler:
                 panels.add(row, code)
             parts.append((row, code, value))
         row, code, value = (torch.cat(column) for column in zip(*parts, strict=True))
-        return _Drawn(row, code, value, phi_sum)
+        order = _canonical(row * len(embedding) + code, value)
+        return _Drawn(row[order], code[order], value[order], phi_sum)
 
     def _forbid(self, rollout: Rollout, row: Tensor, u: Tensor, chance: Tensor, time: Tensor) -> Tensor | None:
         """Take the forbidden outcome out of decisions, in place; masses (M, C) of its values."""
@@ -234,16 +238,10 @@ class FutureSampler:
         return value
 
 
-def _last_of_each(key: Tensor) -> Tensor:
-    """Place of the last of every number.
-
-    Of several records of a code in one instant the last one stays, as in training. Which of several writes to one place
-    stays is open where several threads write.
-    """
-    place = torch.arange(len(key), device=key.device)
-    _, inverse = torch.unique(key, return_inverse=True)
-    last = torch.zeros(int(inverse.max()) + 1 if len(key) else 0, dtype=torch.int64, device=key.device)
-    return last.scatter_reduce(0, inverse, place, "amax", include_self=False)
+def _canonical(key: Tensor, value: Tensor) -> Tensor:
+    """Order by future and code, and by value inside, none last, as records are read."""
+    by_value = torch.argsort(value, stable=True)
+    return by_value[torch.argsort(key[by_value], stable=True)]
 
 
 def _sorted(parts: list[tuple[Tensor, ...]]) -> SampledEvents:
