@@ -287,22 +287,58 @@ def test_a_coordinator_that_is_killed_before_the_first_round_asks_the_same(netwo
     assert len(set(asked)) == 1
 
 
+class Asked(InProcess):
+    """Sites that remember what they were asked."""
+
+    def __init__(self, sites: InProcess) -> None:
+        super().__init__(sites._sites)
+        self.questions: list[Message] = []
+
+    def ask(self, requests: Mapping[str, Message], *, timeout_s: float) -> Iterator[tuple[str, Message | Refusal]]:
+        self.questions.extend(requests.values())
+        return super().ask(requests, timeout_s=timeout_s)
+
+    def last(self, kind: str) -> Message:
+        return [question for question in self.questions if question.kind == kind][-1]
+
+
 def test_a_site_refuses_weights_that_are_not_its_networks(network_of: Make, tmp_path: Path) -> None:
-    sites = network_of(tmp_path / "sites")
+    sites = Asked(network_of(tmp_path / "sites"))
     federate(sites, tmp_path / "run", config=SMALL)
-    site = sites._sites["north"]
-    weights = {n: w.detach().numpy() for n, w in Run(tmp_path / "run").network().named_parameters()}
+    site, question = sites._sites["north"], sites.last("train")
+    weights = question.tensors
     for changed, reason in (
         (weights | {"start": weights["start"] * np.nan}, "not_finite"),
         (weights | {"start": weights["start"][1:]}, "wrong_shape"),
         (weights | {"other": weights["start"]}, "wrong_names"),
+        (weights | {CONTROL + "start": weights["start"]}, "wrong_names"),  # SCAFFOLD's, which it is not
+        ({name: weight for name, weight in weights.items() if name != SQUARES + "start"}, "wrong_names"),
     ):
         with pytest.raises(UpdateRefusedError) as caught:
-            site.answer(Message("train", 2, changed))
+            site.answer(question._replace(tensors=changed))
         assert caught.value.reason == reason
     with pytest.raises(FederationError, match="must hold config"):
         site.answer(Message("start", 0))
-    assert site.answer(Message("train", 2, weights)).kind == "train"  # nothing was lost by what was refused
+    assert site.answer(question).kind == "train"  # nothing was lost by what was refused
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate", "label", "validate", "exposure"])
+def test_no_question_reaches_the_part_that_stays_at_a_site(kind: str, network_of: Make, tmp_path: Path) -> None:
+    """With its names and zeros, an answer would hold the site's own weights; without a shared one it would be kept."""
+    taught = {"cotraining": {"patients": 10, "moments_per_patient": 1, "local_steps": 1, "horizon_hours": 12}}
+    sites = Asked(network_of())
+    federate(sites, tmp_path / "run", config=SMALL | {"rounds": 1, "local_steps": 1, "personal": True} | taught)
+    site = sites._sites["north"]
+    own = site.memory.before(1).personal
+    assert own
+    question = sites.last(kind) if kind in {"train", "label"} else sites.last("evaluate")._replace(kind=kind)
+    shared = dict(question.tensors)
+    less = {name: tensor for name, tensor in shared.items() if name != "start"}
+    for tensors in (shared | {name: np.zeros_like(weight) for name, weight in own.items()}, less):
+        with pytest.raises(UpdateRefusedError) as caught:
+            site.answer(question._replace(tensors=tensors))
+        assert caught.value.reason == "wrong_names"
+    assert site.memory.before(1).personal.keys() == own.keys()
 
 
 def test_under_scaffold_nothing_of_rare_codes_leaves_a_site(toy_store: EventStore, tmp_path: Path) -> None:

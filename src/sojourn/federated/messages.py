@@ -173,7 +173,7 @@ def check(message: Message, kind: str, shapes: Mapping[str, tuple[int, ...]]) ->
         raise UpdateRefusedError("wrong_kind", f"answer must be of kind {kind}; got {message.kind}.")
     if message.tensors.keys() != shapes.keys():
         lacks, extra = sorted(shapes.keys() - message.tensors.keys()), sorted(message.tensors.keys() - shapes.keys())
-        msg = f"answer must hold the tensors that were asked for; it lacks {lacks[:3]} and adds {extra[:3]}."
+        msg = f"{kind} must hold exactly the tensors that are due; it lacks {lacks[:3]} and adds {extra[:3]}."
         raise UpdateRefusedError("wrong_names", msg)
     for name, shape in shapes.items():
         tensor = message.tensors[name]
