@@ -40,7 +40,7 @@ from sojourn.federated.personal import shared_names
 from sojourn.federated.strategies import make_strategy
 from sojourn.federated.strategies.averaging import Combining
 from sojourn.federated.transport import Transport
-from sojourn.federated.vocabulary import read_vocabulary, vocabulary_bytes
+from sojourn.federated.vocabulary import read_vocabulary, vocabulary_arrays
 from sojourn.files import atomic_file
 from sojourn.progress import console, progress_bar
 from sojourn.tasks.outcomes import outcomes
@@ -141,7 +141,7 @@ class Coordinator:
         """Agree with the sites on vocabulary, outcomes and first hazards."""
         agreed = self._agreed()
         question, num_subjects = agreed._replace(numbers={}), {s: int(n) for s, n in agreed.numbers.items()}
-        vocabulary, sites = read_vocabulary(agreed.tensors["vocabulary"]), tuple(sorted(num_subjects))
+        vocabulary, sites = read_vocabulary(agreed.tensors), tuple(sorted(num_subjects))
         edges = self.config.pretrain.network().hazard_edges_hours
         shape = (len(vocabulary), len(edges) + 1)
         found = self._ask(dict.fromkeys(sites, question), 0, accept=partial(check_hazards, shape=shape))
@@ -177,14 +177,19 @@ class Coordinator:
         )
         texts |= {"outcomes": json.dumps(chosen), "sites": json.dumps(list(told))}
         numbers = {site: float(one.num_subjects) for site, one in told.items()}
-        agreed = Message("hazards", 0, {"vocabulary": vocabulary_bytes(vocabulary)}, numbers, texts)
+        agreed = Message("hazards", 0, vocabulary_arrays(vocabulary), numbers, texts)
         refuse_other(self.run_folder)
         with atomic_file(place) as part:
             part.write_bytes(pack(agreed))
         return agreed
 
     def _start_again(self, progress: Progress) -> tuple[Job, dict[str, int]]:
-        """Take up a training that was interrupted; sites that lost its start are told again."""
+        """Take up a training that was interrupted; sites that lost its start are told again.
+
+        What an earlier version began is refused: by another start, sites would not know what they kept of it.
+        """
+        if (place := self.run_folder / AGREED).exists():
+            read_vocabulary(unpack(place.read_bytes()).tensors)
         job = progress.job(self.run_folder, self.config)
         self._tell(job)
         return job, progress.num_subjects
@@ -370,7 +375,7 @@ class Coordinator:
 def start_message(job: Job, config: FederatedConfig) -> Message:
     """What tells a site of a training before its rounds."""
     texts = {"config": config.model_dump_json(), "outcomes": json.dumps(job.outcomes), "sites": json.dumps(job.sites)}
-    packed = {"vocabulary": vocabulary_bytes(job.vocabulary), "log_hazard": job.log_hazard.numpy()}
+    packed = vocabulary_arrays(job.vocabulary) | {"log_hazard": job.log_hazard.numpy()}
     return Message("start", 0, packed, {}, texts)
 
 

@@ -255,7 +255,7 @@ class Site:
 
     def _open(self, message: Message) -> tuple[LocalTrainer, FederatedConfig]:
         """The training that a message starts."""
-        if not {"vocabulary", "log_hazard"} <= message.tensors.keys() or "config" not in message.texts:
+        if "log_hazard" not in message.tensors or "config" not in message.texts:
             msg = "the start of a training must hold config, vocabulary and log_hazard; it does not. Send it again."
             raise FederationError(msg)
         config = _config_in(message)
@@ -352,4 +352,4 @@ def _config_in(message: Message) -> FederatedConfig:
 def _shared_in(message: Message) -> tuple[ModelVocabulary, tuple[str, ...], tuple[str, ...]]:
     """Vocabulary, outcomes and sites of a training."""
     lists: list[list[Any]] = [json.loads(message.texts[name]) for name in ("outcomes", "sites")]
-    return read_vocabulary(message.tensors["vocabulary"]), tuple(lists[0]), tuple(lists[1])
+    return read_vocabulary(message.tensors), tuple(lists[0]), tuple(lists[1])
