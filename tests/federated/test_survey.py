@@ -10,6 +10,7 @@ import pytest
 
 from helpers.toy_process import build_toy_store
 from sojourn.errors import FederationError, UpdateRefusedError
+from sojourn.events.arrange import ordered_bits
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.survey import fit_vocabulary, from_message, merge, survey, to_message
@@ -89,6 +90,38 @@ def test_counts_that_cannot_be_are_refused(toy_store: EventStore, column: str, v
     with pytest.raises(UpdateRefusedError) as error:
         from_message(to_message(bad))
     assert error.value.reason == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        *(("bins", "bin", value) for value in (0, 0x1F, 0x3FE0, 0x3FFF, 2**20, 2**32 - 1)),
+        *(("ticks", "tick", value) for value in (float("nan"), float("inf"), -1.0, 1e300, 5e-324)),
+        *((table, "count", 10**6) for table in ("bins", "ticks")),
+        *((table, "code", "CONCEPT//of_nobody") for table in ("bins", "ticks")),
+    ],
+)
+def test_a_bin_or_a_tick_of_no_value_is_refused(
+    table: str, column: str, value: float | str, toy_store: EventStore
+) -> None:
+    """One of them would make the shared scales of a code NaN, for everybody."""
+    told = survey(toy_store, toy_store.rows(split="train"), min_cell=2)
+    rows = getattr(told, table)
+    one = rows[:1].with_columns(pl.lit(value, rows.schema[column]).alias(column))
+    from_message(to_message(told))
+    with pytest.raises(UpdateRefusedError) as error:
+        from_message(to_message(told._replace(**{table: pl.concat([rows[1:], one])})))
+    assert error.value.reason == "malformed"
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-45, -1e-45, 3.4028235e38, -3.4028235e38])
+def test_the_bin_of_any_number_is_let_through(value: float, toy_store: EventStore) -> None:
+    told = survey(toy_store, toy_store.rows(split="train"), min_cell=2)
+    bits = int(ordered_bits(np.array([value], np.float32) + np.float32(0))[0]) >> 18
+    bins = told.bins.filter(pl.int_range(pl.len()) == 0).with_columns(bin=pl.lit(bits, pl.UInt32))
+    table = fit_vocabulary(from_message(to_message(told._replace(bins=bins))), min_count=5).table
+    assert table.select("loc", "scale", "resolution").to_numpy().dtype == np.float64
+    assert np.isfinite(table.select("loc", "scale", "resolution").to_numpy()).all()
 
 
 def test_a_code_that_is_told_twice_is_refused(toy_store: EventStore) -> None:

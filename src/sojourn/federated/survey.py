@@ -23,6 +23,8 @@ from sojourn.training.records import Ints
 
 _COARSE_BITS = 18
 """Bits of a float that are dropped: 5 of the mantissa stay."""
+_FINITE_BINS = tuple((ordered_bits(np.array([-1, 1], np.float32) * np.finfo(np.float32).max) >> _COARSE_BITS).tolist())
+"""First and last bin; the patterns outside are those of infinity and of no number."""
 _CHECKED_PER_CODE = 1024
 _MOST_ROWS, _MOST_SUBJECTS, _MOST_EVENTS = 10_000_000, 1e9, 1e15
 """Of one site; the sums of some thousand sites stay far below what 64 bits hold."""
@@ -236,4 +238,17 @@ def _problem_of(told: Survey) -> str:
         return "there are fewer events than patients who have one"
     if (told.codes["patients"] > told.num_subjects).any():
         return "there are fewer subjects than have a code"
+    if any(_is_more_than_events(told.codes, table) for table in (told.bins, told.ticks)):
+        return "there are more values of a code than events, or values of a code that is not told"
+    if not told.bins["bin"].is_between(*_FINITE_BINS).all():
+        return "a bin holds no finite number"
+    if not told.ticks["tick"].is_in([0.0, *TICKS]).all():
+        return "values are multiples of what is not asked for"
     return ""
+
+
+def _is_more_than_events(codes: pl.DataFrame, counted: pl.DataFrame) -> bool:
+    """Whether more is counted of a code than it has events; codes that are not told have none."""
+    total = counted.group_by("code").agg(pl.col("count").sum())
+    beside = total.join(codes.select("code", "events"), on="code", how="left")
+    return bool((beside["count"] > beside["events"].fill_null(-1)).any())
