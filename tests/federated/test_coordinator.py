@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from federated.conftest import SMALL
 from sojourn.errors import FederationError, RunError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import federate
+from sojourn.federated.finish import rounds_of
 from sojourn.federated.messages import CONTROL, SQUARES, Message, Refusal, pack
 from sojourn.federated.personal import is_personal
 from sojourn.federated.privacy.budget import set_budget
@@ -235,6 +237,7 @@ def with_array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callabl
         ("hazards", lambda a: a._replace(tensors={n: t - 1e6 for n, t in a.tensors.items()}), "negative"),
         ("evaluate", lambda a: a._replace(numbers={"events": 5.0}), "wrong_names"),
         ("evaluate", lambda a: a._replace(numbers=dict(a.numbers) | {"nats_code": -1e9}), "negative"),
+        ("evaluate", lambda a: a._replace(numbers=dict(a.numbers) | {"query_nats": -1e6}), "impossible"),
     ],
 )
 def test_no_answer_of_one_site_ends_or_leads_a_training(
@@ -296,6 +299,48 @@ def test_a_coordinator_that_is_killed_before_the_first_round_asks_the_same(netwo
     federate(watched, tmp_path / "run", config=SMALL)
     assert len(asked) == 7
     assert len(set(asked)) == 1
+
+
+def test_the_best_weights_stay_where_no_site_judges_the_last(network_of: Make, tmp_path: Path) -> None:
+    def lose(site: str, answer: Message) -> Message | Refusal:
+        return Refusal("unreachable") if answer.kind == "evaluate" and answer.round == 2 else answer
+
+    summary = federate(Changed(network_of(), lose), tmp_path / "run", config=SMALL)
+    assert summary.best_round == 2
+    assert rounds_of(tmp_path / "run") == 2
+
+
+def test_the_last_weights_are_those_of_a_run_that_no_site_judges(network_of: Make, tmp_path: Path) -> None:
+    def lose(site: str, answer: Message) -> Message | Refusal:
+        return Refusal("unreachable") if answer.kind == "evaluate" else answer
+
+    federate(Changed(network_of(), lose), tmp_path / "run", config=SMALL)
+    assert rounds_of(tmp_path / "run") == 3
+
+
+def test_a_round_that_a_hard_site_missed_is_not_the_best_for_that(network_of: Make, tmp_path: Path) -> None:
+    def harden(site: str, answer: Message) -> Message | Refusal:
+        if answer.kind != "evaluate" or site != "west":
+            return answer
+        if answer.round == 0:
+            return Refusal("unreachable")
+        return answer._replace(numbers=dict(answer.numbers) | {"nats_gap": 30 * answer.numbers["events"]})
+
+    summary = federate(Changed(network_of(), harden), tmp_path / "run", config=SMALL)
+    assert summary.best_round > 1
+    assert [line["sites"] for line in lines(tmp_path / "run", "tuning")] == [1, 2, 2]  # north has too few to tell
+
+
+def test_a_training_of_an_earlier_version_says_so(network_of: Make, tmp_path: Path) -> None:
+    federate(network_of(), tmp_path / "run", config=SMALL | {"rounds": 1})
+    place = tmp_path / "run" / "checkpoints" / "federated.safetensors"
+    with safe_open(place, "np") as file:
+        header = file.metadata()
+    said = json.loads(header["progress"])
+    said["best"] = said.pop("best_told") and 1.0
+    save_file(load_file(place), place, header | {"progress": json.dumps(said)})
+    with pytest.raises(RunError, match="an earlier one began"):
+        federate(network_of(), tmp_path / "run", config=SMALL | {"rounds": 1})
 
 
 class Asked(InProcess):

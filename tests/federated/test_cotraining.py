@@ -15,13 +15,15 @@ from federated.test_coordinator import Changed, lines
 from helpers.toy_process import SETTINGS
 from sojourn.errors import ConfigError, JobRefusedError, UpdateRefusedError
 from sojourn.events.store import EventStore
-from sojourn.federated.config import CoTraining, read_federated
+from sojourn.federated import coordinator
+from sojourn.federated.checkpoint import Progress, save_progress
+from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
 from sojourn.federated.coordinator import federate
 from sojourn.federated.cotraining import Histories, answer_loss, check_answers, draw_histories, learn, sampled_answers
 from sojourn.federated.governance.approval import check_question
 from sojourn.federated.governance.manifest import propose
 from sojourn.federated.local import Job
-from sojourn.federated.messages import Message
+from sojourn.federated.messages import Message, Refusal
 from sojourn.federated.transport import InProcess
 from sojourn.model import Network
 from sojourn.training.pretrain import pretrain
@@ -29,6 +31,7 @@ from sojourn.training.run import Run
 
 Make = Callable[..., InProcess]
 TEACH = {"patients": 60, "moments_per_patient": 3, "local_steps": 4, "epochs": 2}
+QUICK = {"patients": 12, "moments_per_patient": 1, "local_steps": 1, "epochs": 1}
 MANY = CoTraining(patients=400, moments_per_patient=4, epochs=8, learning_rate=3e-3)
 
 
@@ -162,6 +165,64 @@ def test_an_interrupted_co_training_is_made_again_to_the_same_weights(network_of
     federate(network_of(tmp_path / "sites"), tmp_path / "run", config=config)
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
+class Judged(Changed):
+    """Sites that find what was taught much better, or say nothing of it."""
+
+    def __init__(self, inner: InProcess, *, is_told: bool) -> None:
+        super().__init__(inner, self._judge)
+        self.is_taught, self.is_told = False, is_told
+
+    def _judge(self, site: str, answer: Message) -> Message | Refusal:
+        self.is_taught |= answer.kind == "label"
+        if not self.is_taught or answer.kind != "evaluate" or not answer.numbers:
+            return answer
+        return answer._replace(numbers=dict(answer.numbers) | {"nats_gap": 0.0}) if self.is_told else Refusal("budget")
+
+
+@pytest.fixture
+def lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever sites answer, it moves the hazards: so few answers would not."""
+
+    def learn(network: Network, *_: object) -> None:
+        with torch.no_grad():
+            network.first_head.code_bias.bias += 0.1
+
+    monkeypatch.setattr(coordinator, "learn", learn)
+
+
+@pytest.mark.usefixtures("lessons")
+def test_what_no_site_judged_is_not_kept(network_of: Make, tmp_path: Path) -> None:
+    plain, config = SMALL | {"rounds": 1}, SMALL | {"rounds": 1, "cotraining": QUICK}
+    federate(network_of(), tmp_path / "plain", config=plain)
+    for is_told in (False, True):
+        federate(Judged(network_of(), is_told=is_told), tmp_path / str(is_told), config=config)
+    before, unjudged, better = (load_file(tmp_path / n / "model.safetensors") for n in ("plain", "False", "True"))
+    assert all(np.array_equal(before[name], unjudged[name]) for name in before)
+    assert any(not np.array_equal(before[name], better[name]) for name in before)
+
+
+@pytest.mark.usefixtures("lessons")
+def test_a_coordinator_that_is_killed_after_it_kept_what_was_taught_does_not_teach_it_again(
+    network_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SMALL | {"rounds": 1, "cotraining": QUICK}
+    federate(Judged(network_of(tmp_path / "sites-whole"), is_told=True), tmp_path / "whole", config=config)
+
+    def fail(run: Path, settings: FederatedConfig, progress: Progress) -> None:
+        if progress.is_cotrained:
+            raise KeyboardInterrupt
+        save_progress(run, settings, progress)
+
+    monkeypatch.setattr(coordinator, "save_progress", fail)
+    with pytest.raises(KeyboardInterrupt):
+        federate(Judged(network_of(tmp_path / "sites"), is_told=True), tmp_path / "run", config=config)
+    monkeypatch.setattr(coordinator, "save_progress", save_progress)
+    summary = federate(Judged(network_of(tmp_path / "sites"), is_told=True), tmp_path / "run", config=config)
+    whole, again = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(np.array_equal(whole[name], again[name]) for name in whole)
+    assert summary.best_round == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sojourn.federated import survey as surveys
 from sojourn.federated.checkpoint import AGREED, Progress, load_progress, save_progress
 from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
 from sojourn.federated.cotraining import check_answers, draw_histories, learn
-from sojourn.federated.finish import open_run, refuse_other, rounds_of, write_weights
+from sojourn.federated.finish import keep_untaught, open_run, refuse_other, rounds_in, write_weights
 from sojourn.federated.local import Job
 from sojourn.federated.messages import (
     BEST_ROUND,
@@ -27,7 +27,6 @@ from sojourn.federated.messages import (
     Refusal,
     Tensors,
     check_hazards,
-    check_scores,
     check_update,
     narrow,
     norm,
@@ -37,16 +36,18 @@ from sojourn.federated.messages import (
     widen,
 )
 from sojourn.federated.personal import shared_names
+from sojourn.federated.scores import PARTS as LOSSES
+from sojourn.federated.scores import Scores, check_scores, improvement, pooled
 from sojourn.federated.strategies import make_strategy
 from sojourn.federated.strategies.averaging import Combining
 from sojourn.federated.transport import Transport
 from sojourn.federated.vocabulary import read_vocabulary, vocabulary_arrays
 from sojourn.files import atomic_file
+from sojourn.model.queries import nats_range
 from sojourn.progress import console, progress_bar
 from sojourn.tasks.outcomes import outcomes
 from sojourn.training.folder import forget_after, log
 from sojourn.training.hazards import log_hazards
-from sojourn.training.run import WEIGHTS
 
 _NARROWED = ("train", "evaluate")
 """Kinds of requests that travel as `send_as` says: those that are sent in every round, or every few."""
@@ -184,12 +185,7 @@ class Coordinator:
         return agreed
 
     def _start_again(self, progress: Progress) -> tuple[Job, dict[str, int]]:
-        """Take up a training that was interrupted; sites that lost its start are told again.
-
-        What an earlier version began is refused: by another start, sites would not know what they kept of it.
-        """
-        if (place := self.run_folder / AGREED).exists():
-            read_vocabulary(unpack(place.read_bytes()).tensors)
+        """Take up a training that was interrupted; sites that lost its start are told again."""
         job = progress.job(self.run_folder, self.config)
         self._tell(job)
         return job, progress.num_subjects
@@ -261,42 +257,49 @@ class Coordinator:
         raw = {site: num_subjects[site] if self.config.weighting == "subjects" else 1 for site in deltas}
         return {site: weight / sum(raw.values()) for site, weight in raw.items()}
 
-    def _evaluate(
-        self, round_: int, job: Job, progress: Progress, weights: Tensors, *, num_rounds: int | None = None
-    ) -> None:
-        """Tuning loss over all sites; the best weights are those of the run.
+    def _evaluate(self, round_: int, job: Job, progress: Progress, weights: Tensors) -> None:
+        """Let the sites judge the weights after a round; the best ones are those of the run."""
+        told = self._tuning(round_, job, progress, weights, num_rounds=round_ + 1)
+        better = improvement(told, progress.best_told, outcome_weight=self.config.pretrain.outcome_weight)
+        # Where no site judged both, what more of them judged says more.
+        if len(told) > len(progress.best_told) if better is None else better > 0:
+            self._keep(told, job, progress, weights, num_rounds=round_ + 1)
+        elif not progress.best_told:  # no site has judged any
+            write_weights(self.run_folder, job, weights, num_rounds=round_ + 1)
 
-        `num_rounds`: after how many rounds the sites' own parts stood that go with the weights; all by default.
+    def _tuning(self, round_: int, job: Job, progress: Progress, weights: Tensors, *, num_rounds: int) -> Scores:
+        """Tuning loss at each site that tells one.
+
+        `num_rounds`: after how many rounds the sites' own parts stood that go with the weights.
         """
-        after = round_ + 1 if num_rounds is None else num_rounds
         names = shared_names(weights, personal=self.config.personal)
-        question = Message("evaluate", round_, {name: weights[name] for name in names}, {BEST_ROUND: float(after)})
-        asked = dict.fromkeys(job.sites, question)
-        answers = self._ask(asked, round_, progress=progress, accept=check_scores, at_least=0)
-        told = [dict(answer.numbers) for answer in answers.values() if answer.numbers]
-        events = sum(numbers["events"] for numbers in told)
-        if not events:
-            write_weights(self.run_folder, job, weights, num_rounds=after)
-            return
-        parts = {n: sum(numbers[n] for numbers in told) / events for n in ("nats_gap", "nats_code", "nats_value")}
-        queries = float(np.average([n["query_nats"] for n in told], weights=[n["events"] for n in told]))
-        nats = sum(parts.values())
-        line = {"nats_per_event": nats, "bits_per_event": nats / math.log(2), "query_nats": queries, "sites": len(told)}
-        log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "tuning", **parts, **line})
-        score = nats + self.config.pretrain.outcome_weight * queries
-        if score < progress.best:
-            progress.best, progress.best_round, progress.bits = score, after, nats / math.log(2)
-            write_weights(self.run_folder, job, weights, num_rounds=after)
+        question = Message("evaluate", round_, {name: weights[name] for name in names}, {BEST_ROUND: float(num_rounds)})
+        least, most = nats_range(self.config.pretrain.network().hazard_edges_hours)
+        accept = partial(check_scores, query_range=(least * len(job.outcomes), most * len(job.outcomes)))
+        answers = self._ask(dict.fromkeys(job.sites, question), round_, progress=progress, accept=accept, at_least=0)
+        told = {site: dict(answer.numbers) for site, answer in sorted(answers.items()) if answer.numbers}
+        if told:
+            found = pooled(told)
+            nats = sum(found[name] for name in LOSSES)
+            line = {"nats_per_event": nats, "bits_per_event": nats / math.log(2), "sites": len(told)}
+            log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "tuning", **found, **line})
+        return told
+
+    def _keep(self, told: Scores, job: Job, progress: Progress, weights: Tensors, *, num_rounds: int) -> None:
+        """Make weights those of the run."""
+        nats = sum(pooled(told)[name] for name in LOSSES)
+        progress.best_told, progress.best_round, progress.bits = told, num_rounds, nats / math.log(2)
+        write_weights(self.run_folder, job, weights, num_rounds=num_rounds)
 
     def _cotrain(self, settings: CoTraining, job: Job, progress: Progress) -> None:
         """Let the sites teach the best weights so far; what comes of it is kept if their tuning subjects say so."""
-        last, network = self.config.rounds - 1, job.network()
-        network.load_state_dict(safetensors.torch.load_file(str(self.run_folder / WEIGHTS)))
+        last, network, untaught = self.config.rounds - 1, job.network(), keep_untaught(self.run_folder)
+        network.load_state_dict(safetensors.torch.load_file(str(untaught)))
         network.eval()
         histories = draw_histories(network, job, sum(progress.num_subjects.values()), settings)
         weights = {name: weight.detach().numpy().copy() for name, weight in network.named_parameters()}
         shared = {name: weights[name] for name in shared_names(weights, personal=self.config.personal)}
-        after = min(rounds_of(self.run_folder), self.config.rounds)
+        after = min(rounds_in(untaught), self.config.rounds)
         question = Message("label", last, shared | histories.as_tensors(), {BEST_ROUND: float(after)})
         answers = {}
         for site, answer in sorted(self._ask(dict.fromkeys(job.sites, question), last, progress=progress).items()):
@@ -307,7 +310,10 @@ class Coordinator:
         if answers:
             learn(network, job, histories, answers, self._shares(answers, progress.num_subjects), settings)
             taught = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
-            self._evaluate(last, job, progress, taught, num_rounds=after)
+            told = self._tuning(last, job, progress, taught, num_rounds=after)
+            better = improvement(told, progress.best_told, outcome_weight=self.config.pretrain.outcome_weight)
+            if better is not None and better > 0:
+                self._keep(told, job, progress, taught, num_rounds=after)
         progress.is_cotrained = True
         save_progress(self.run_folder, self.config, progress)
 

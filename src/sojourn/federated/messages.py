@@ -212,20 +212,6 @@ def check_hazards(message: Message, shape: tuple[int, int]) -> None:
         raise UpdateRefusedError("negative", "events and hours of exposure must not be negative; some are.")
 
 
-def check_scores(message: Message) -> None:
-    """Refuse the answer of an evaluation that is neither empty, of too few patients, nor sums of losses (`check`)."""
-    check(message, "evaluate", {})
-    numbers = message.numbers
-    if not numbers:
-        return
-    sums = ("events", "nats_gap", "nats_code", "nats_value")
-    if numbers.keys() != {*sums, "query_nats"}:
-        raise UpdateRefusedError("wrong_names", f"scores must be {', '.join(sums)} and query_nats; they are others.")
-    # Probabilities of what was recorded are at most one, so no sum of their losses is negative.
-    if numbers["events"] < 1 or min(numbers[name] for name in sums) < 0:
-        raise UpdateRefusedError("negative", "sums of losses must not be negative; some are.")
-
-
 def norm(tensors: Mapping[str, npt.NDArray[Any]]) -> float:
     """Euclidean norm of all tensors together.
 
