@@ -158,6 +158,7 @@ def test_the_policy_part_never_leaves_a_site_under_fedfactor(network_of: Make, t
     federate(Changed(sites, record), tmp_path / "run", config=SMALL | {"personal": True})
     updates = [answer for answer in seen if answer.kind == "train"]
     assert len(updates) == 9
+    assert all(answer.numbers.keys() == {"steps"} for answer in updates)  # and no loss, which has no minimum cell
     assert not any(is_personal(name) for answer in updates for name in answer.tensors)
     (place,) = (tmp_path / "sites" / "north").glob("*/state-2.safetensors")
     own = load_file(place)

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from federated.conftest import SMALL
-from federated.test_coordinator import Changed, lines
+from federated.test_coordinator import Asked, Changed, lines
 from helpers.toy_process import SETTINGS
 from sojourn.errors import ConfigError, JobRefusedError, UpdateRefusedError
 from sojourn.events.store import EventStore
@@ -19,7 +19,15 @@ from sojourn.federated import coordinator
 from sojourn.federated.checkpoint import Progress, save_progress
 from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
 from sojourn.federated.coordinator import federate
-from sojourn.federated.cotraining import Histories, answer_loss, check_answers, draw_histories, learn, sampled_answers
+from sojourn.federated.cotraining import (
+    Histories,
+    answer_loss,
+    check_answers,
+    check_asked,
+    draw_histories,
+    learn,
+    sampled_answers,
+)
 from sojourn.federated.governance.approval import check_question
 from sojourn.federated.governance.manifest import propose
 from sojourn.federated.local import Job
@@ -61,7 +69,8 @@ def taught(toy_store: EventStore, tmp_path_factory: pytest.TempPathFactory) -> T
 
 def test_moments_lie_inside_the_records(taught: Taught) -> None:
     table, asked = taught.histories
-    assert len(asked) == MANY.patients * MANY.moments_per_patient
+    assert 0.9 * MANY.patients * MANY.moments_per_patient < len(asked)
+    check_asked(taught.histories, MANY)
     timed = table.filter(pl.col("time").is_not_null() & (pl.col("code") != "MEDS_BIRTH"))
     spans = timed.group_by("subject_id").agg(first=pl.col("time").min(), last=pl.col("time").max())
     joined = asked.join(spans, on="subject_id")
@@ -179,6 +188,30 @@ class Judged(Changed):
         if not self.is_taught or answer.kind != "evaluate" or not answer.numbers:
             return answer
         return answer._replace(numbers=dict(answer.numbers) | {"nats_gap": 0.0}) if self.is_told else Refusal("budget")
+
+
+@pytest.mark.parametrize("change", ["twice", "more", "others"])
+def test_a_site_answers_so_many_different_moments_and_no_more(change: str, taught: Taught) -> None:
+    """From many draws of one moment, whoever asks would have the risk itself."""
+    one, later = taught.histories.asked[:1], pl.duration(seconds=pl.int_range(pl.len()))
+    asked = {
+        "twice": pl.concat([taught.histories.asked, one]),
+        "more": pl.concat([one] * 5).with_columns(pl.col("prediction_time") + later),
+        "others": pl.concat([one] * 401).with_columns(subject_id=pl.int_range(pl.len(), dtype=pl.Int64)),
+    }[change]
+    with pytest.raises(UpdateRefusedError) as error:
+        check_asked(taught.histories._replace(asked=asked), MANY)
+    assert error.value.reason == "too_many_moments"
+
+
+def test_a_site_looks_at_what_it_is_asked_before_it_answers(network_of: Make, tmp_path: Path) -> None:
+    sites = Asked(network_of())
+    federate(sites, tmp_path / "run", config=SMALL | {"rounds": 1, "cotraining": QUICK})
+    question = sites.last("label")
+    histories = Histories.of(question.tensors)
+    many = histories._replace(asked=pl.concat([histories.asked[:1]] * 20_000)).as_tensors()
+    with pytest.raises(UpdateRefusedError, match="different moments"):
+        sites._sites["north"].answer(question._replace(tensors=question.tensors | many))
 
 
 @pytest.fixture

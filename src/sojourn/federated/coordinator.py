@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -220,7 +219,6 @@ class Coordinator:
         accept = partial(check_update, shapes=shapes)
         answers = self._ask(asked, round_, progress=progress, accept=accept, at_least=0) if asked else {}
         deltas = {site: answer.tensors for site, answer in sorted(answers.items())}
-        losses = [answer.numbers.get("nats_per_event", math.nan) for answer in answers.values()]
         deltas = self._without_outliers(round_, deltas, progress)
         if len(deltas) < config.min_sites or not deltas:
             msg = (
@@ -228,11 +226,7 @@ class Coordinator:
                 f"{self.run_folder}/refusals.jsonl says why. The same command goes on from this round."
             )
             raise FederationError(msg)
-        line: dict[str, Any] = {"step": round_ + 1, "epoch": round_, "split": "train", "sites": len(deltas)}
-        nats = float(np.mean(losses)) if losses else math.nan
-        if math.isfinite(nats):  # sites with a privacy budget tell no training loss
-            line |= {"nats_per_event": nats, "bits_per_event": nats / math.log(2)}
-        log(self.run_folder, line)
+        log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "train", "sites": len(deltas)})
         return deltas
 
     def _without_outliers(self, round_: int, deltas: dict[str, Tensors], progress: Progress) -> dict[str, Tensors]:

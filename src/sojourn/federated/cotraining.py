@@ -116,7 +116,24 @@ def draw_histories(network: Network, job: Job, num_known: int, settings: CoTrain
     share = np.random.default_rng([job.config.seed, 1]).random(len(spans))
     inside = (pl.col("last") - pl.col("first")).dt.total_seconds() * pl.Series(share)
     at = pl.col("first") + pl.duration(seconds=inside.cast(pl.Int64))
-    return Histories(table, spans.select("subject_id", prediction_time=at))
+    # A record of one instant has one moment only.
+    return Histories(table, spans.select("subject_id", prediction_time=at).unique(maintain_order=True))
+
+
+def check_asked(histories: Histories, settings: CoTraining) -> None:
+    """Refuse more moments than were agreed to, or one that is asked twice: many draws would tell the risk itself.
+
+    Raises
+    ------
+    UpdateRefusedError
+        With the reason ``too_many_moments``.
+    """
+    asked = histories.asked
+    each = asked.group_by("subject_id").len()["len"]
+    most, per_patient = settings.patients, settings.moments_per_patient
+    if len(each) > most or (each > per_patient).any() or asked.is_duplicated().any():
+        msg = f"at most {per_patient} different moments of at most {most} patients are answered; these are others."
+        raise UpdateRefusedError("too_many_moments", msg)
 
 
 def sampled_answers(network: Network, job: Job, histories: Histories) -> Bins:

@@ -12,7 +12,7 @@ from sojourn.errors import BudgetError, FederationError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
-from sojourn.federated.cotraining import Histories, sampled_answers, without_histories
+from sojourn.federated.cotraining import Histories, check_asked, sampled_answers, without_histories
 from sojourn.federated.exposure import exposure
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
@@ -151,10 +151,7 @@ class Site:
         personal = {name: weight for name, weight in now.items() if name not in began}
         with_moments = config.keep_moments
         self.memory.keep(message.round, trainer, personal, control, with_moments=with_moments, best_round=best)
-        numbers = {"steps": float(result.num_steps)}
-        if config.privacy is None:  # a loss is computed from patients, and would have to be paid for
-            numbers["nats_per_event"] = result.nats_per_event
-        return Message("train", message.round, answer, numbers)
+        return Message("train", message.round, answer, {"steps": float(result.num_steps)})
 
     def _check_budget(self, config: FederatedConfig) -> None:
         """Refuse a training without noise where the owner has limited what trainings may cost a patient."""
@@ -206,15 +203,16 @@ class Site:
             raise FederationError(msg)
         self._check_budget(config)
         state = self.memory.before(message.round + 1)
-        began = without_histories(message.tensors)
+        began, histories = without_histories(message.tensors), Histories.of(message.tensors)
         _check_weights(began, trainer, config)
+        check_asked(histories, config.cotraining)
         trainer.load(began | self._personal_beside(message))
         trainer.num_made = state.num_made
         trainer.forget_moments()
         # At the end of the schedule the rate is nothing: the site goes on at the rate of its middle.
         steps, middle = config.cotraining.local_steps, config.total_steps // 2
         trainer.train(steps, middle)
-        answers = sampled_answers(trainer.network, trainer.job, Histories.of(message.tensors))
+        answers = sampled_answers(trainer.network, trainer.job, histories)
         return Message("label", message.round, {"answers": answers}, {"steps": float(steps)})
 
     def _validate(self, message: Message) -> Message:
