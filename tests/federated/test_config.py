@@ -49,3 +49,10 @@ def test_settings_are_read_from_a_file(tmp_path: Path) -> None:
 def test_settings_survive_the_way_to_a_site() -> None:
     config = read_federated({"strategy": {"name": "fedadam", "tau": 0.1}, "privacy": {"epsilon": 3.0}})
     assert FederatedConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_privacy_takes_all_patients() -> None:
+    """Without one patient, rows evenly spread over the others are other ones, and noise hides one patient alone."""
+    read_federated({"pretrain": {"train_subjects": 40}})
+    with pytest.raises(ConfigError, match="train_subjects"):
+        read_federated({"privacy": {"epsilon": 8}, "pretrain": {"train_subjects": 40}})

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from federated.conftest import SMALL
 from sojourn.errors import FederationError, RunError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.federated.coordinator import federate
+from sojourn.federated.finish import rounds_of
 from sojourn.federated.messages import CONTROL, SQUARES, Message, Refusal, pack
 from sojourn.federated.personal import is_personal
 from sojourn.federated.privacy.budget import set_budget
 from sojourn.federated.privacy.release import CODE_TABLES
 from sojourn.federated.site import Site
-from sojourn.federated.survey import table_bytes, table_of
 from sojourn.federated.transport import InProcess
 from sojourn.training.run import Run
 
@@ -158,6 +158,7 @@ def test_the_policy_part_never_leaves_a_site_under_fedfactor(network_of: Make, t
     federate(Changed(sites, record), tmp_path / "run", config=SMALL | {"personal": True})
     updates = [answer for answer in seen if answer.kind == "train"]
     assert len(updates) == 9
+    assert all(answer.numbers.keys() == {"steps"} for answer in updates)  # and no loss, which has no minimum cell
     assert not any(is_personal(name) for answer in updates for name in answer.tensors)
     (place,) = (tmp_path / "sites" / "north").glob("*/state-2.safetensors")
     own = load_file(place)
@@ -165,26 +166,37 @@ def test_the_policy_part_never_leaves_a_site_under_fedfactor(network_of: Make, t
 
 
 def test_no_row_identifier_or_date_is_in_what_is_sent(network_of: Make, toy_store: EventStore, tmp_path: Path) -> None:
-    """Every byte that leaves a site is searched for ids and times as integers, text and floats."""
+    """Every byte that leaves a site is searched for ids and times as integers, text and floats.
+
+    Nothing that leaves is compressed, so that what is not found is not there.
+    """
     sent: list[bytes] = []
+    counts: list[np.ndarray] = []
 
     def record(site: str, answer: Message) -> Message:
         sent.append(pack(answer))
+        if answer.kind == "survey":
+            counts.append(answer.tensors["bins.count"])
         return answer
 
     federate(Changed(network_of(), record), tmp_path / "run", config=SMALL)
     everything = b"".join(sent)
+    assert all(count.tobytes() in everything for count in counts)  # a run of numbers that was sent is found
+    assert b"MEDS_DEATH" in everything  # and so is a word
     origins = toy_store.subjects["origin"].unique()
     needles = [str(origin).encode() for origin in origins] + [str(o.date()).encode() for o in origins]
     needles += [int(value).to_bytes(8, "little") for value in origins.to_physical()]
+    ids = toy_store.subjects["subject_id"].to_numpy()
+    needles += [np.roll(ids, -k)[:6].tobytes() for k in range(0, len(ids), 7)]
     assert len(needles) > 3
     assert not any(needle in everything for needle in needles)
     assert b"subject_id" not in everything
-    # A record's run of values or seconds would be a run of bytes of the store.
+    # A record's run of values or seconds would be a run of bytes, in the store's type or in that of a sent column.
     for row in range(0, len(toy_store), 7):
         subject = toy_store.subject(row)
         for array in (subject.seconds, subject.value, subject.code):
-            assert array[:6].tobytes() not in everything
+            for wide in (array.dtype, np.int64, np.uint32, np.float32, np.float64):
+                assert np.nan_to_num(array)[:6].astype(wide).tobytes() not in everything
 
 
 def test_patients_who_objected_change_nothing(toy_store: EventStore, tmp_path: Path) -> None:
@@ -208,8 +220,9 @@ def test_a_store_is_no_folder_for_a_run(network_of: Make, toy_store: EventStore,
     assert (tmp_path / "store" / "vocabulary.parquet").read_bytes() == before
 
 
-def nameless(codes: np.ndarray) -> np.ndarray:
-    return table_bytes(table_of(codes).with_columns(code=pl.lit(None, dtype=pl.String)))
+def with_array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Message], Message]:
+    """Changes one array of an answer."""
+    return lambda answer: answer._replace(tensors=answer.tensors | {name: change(answer.tensors[name])})
 
 
 @pytest.mark.parametrize(
@@ -217,13 +230,15 @@ def nameless(codes: np.ndarray) -> np.ndarray:
     [
         ("survey", lambda a: a._replace(tensors={}), "malformed"),
         ("survey", lambda a: a._replace(numbers={"num_subjects": 1e12}), "malformed"),
-        ("survey", lambda a: a._replace(tensors=a.tensors | {"codes": nameless(a.tensors["codes"])}), "malformed"),
-        ("survey", lambda a: a._replace(tensors=a.tensors | {"codes": a.tensors["bins"]}), "malformed"),
+        ("survey", with_array("codes.code", lambda codes: codes + np.uint32(1)), "malformed"),
+        ("survey", with_array("codes.code.words", lambda text: text | np.uint8(128)), "malformed"),
+        ("survey", with_array("codes.events", lambda events: events.astype(np.float64)), "malformed"),
         ("hazards", lambda a: a._replace(tensors={n: t[1:] for n, t in a.tensors.items()}), "wrong_shape"),
         ("hazards", lambda a: a._replace(tensors={n: t * np.nan for n, t in a.tensors.items()}), "not_finite"),
         ("hazards", lambda a: a._replace(tensors={n: t - 1e6 for n, t in a.tensors.items()}), "negative"),
         ("evaluate", lambda a: a._replace(numbers={"events": 5.0}), "wrong_names"),
         ("evaluate", lambda a: a._replace(numbers=dict(a.numbers) | {"nats_code": -1e9}), "negative"),
+        ("evaluate", lambda a: a._replace(numbers=dict(a.numbers) | {"query_nats": -1e6}), "impossible"),
     ],
 )
 def test_no_answer_of_one_site_ends_or_leads_a_training(
@@ -287,22 +302,100 @@ def test_a_coordinator_that_is_killed_before_the_first_round_asks_the_same(netwo
     assert len(set(asked)) == 1
 
 
+def test_the_best_weights_stay_where_no_site_judges_the_last(network_of: Make, tmp_path: Path) -> None:
+    def lose(site: str, answer: Message) -> Message | Refusal:
+        return Refusal("unreachable") if answer.kind == "evaluate" and answer.round == 2 else answer
+
+    summary = federate(Changed(network_of(), lose), tmp_path / "run", config=SMALL)
+    assert summary.best_round == 2
+    assert rounds_of(tmp_path / "run") == 2
+
+
+def test_the_last_weights_are_those_of_a_run_that_no_site_judges(network_of: Make, tmp_path: Path) -> None:
+    def lose(site: str, answer: Message) -> Message | Refusal:
+        return Refusal("unreachable") if answer.kind == "evaluate" else answer
+
+    federate(Changed(network_of(), lose), tmp_path / "run", config=SMALL)
+    assert rounds_of(tmp_path / "run") == 3
+
+
+def test_a_round_that_a_hard_site_missed_is_not_the_best_for_that(network_of: Make, tmp_path: Path) -> None:
+    def harden(site: str, answer: Message) -> Message | Refusal:
+        if answer.kind != "evaluate" or site != "west":
+            return answer
+        if answer.round == 0:
+            return Refusal("unreachable")
+        return answer._replace(numbers=dict(answer.numbers) | {"nats_gap": 30 * answer.numbers["events"]})
+
+    summary = federate(Changed(network_of(), harden), tmp_path / "run", config=SMALL)
+    assert summary.best_round > 1
+    assert [line["sites"] for line in lines(tmp_path / "run", "tuning")] == [1, 2, 2]  # north has too few to tell
+
+
+def test_a_training_of_an_earlier_version_says_so(network_of: Make, tmp_path: Path) -> None:
+    federate(network_of(), tmp_path / "run", config=SMALL | {"rounds": 1})
+    place = tmp_path / "run" / "checkpoints" / "federated.safetensors"
+    with safe_open(place, "np") as file:
+        header = file.metadata()
+    said = json.loads(header["progress"])
+    said["best"] = said.pop("best_told") and 1.0
+    save_file(load_file(place), place, header | {"progress": json.dumps(said)})
+    with pytest.raises(RunError, match="an earlier one began"):
+        federate(network_of(), tmp_path / "run", config=SMALL | {"rounds": 1})
+
+
+class Asked(InProcess):
+    """Sites that remember what they were asked."""
+
+    def __init__(self, sites: InProcess) -> None:
+        super().__init__(sites._sites)
+        self.questions: list[Message] = []
+
+    def ask(self, requests: Mapping[str, Message], *, timeout_s: float) -> Iterator[tuple[str, Message | Refusal]]:
+        self.questions.extend(requests.values())
+        return super().ask(requests, timeout_s=timeout_s)
+
+    def last(self, kind: str) -> Message:
+        return [question for question in self.questions if question.kind == kind][-1]
+
+
 def test_a_site_refuses_weights_that_are_not_its_networks(network_of: Make, tmp_path: Path) -> None:
-    sites = network_of(tmp_path / "sites")
+    sites = Asked(network_of(tmp_path / "sites"))
     federate(sites, tmp_path / "run", config=SMALL)
-    site = sites._sites["north"]
-    weights = {n: w.detach().numpy() for n, w in Run(tmp_path / "run").network().named_parameters()}
+    site, question = sites._sites["north"], sites.last("train")
+    weights = question.tensors
     for changed, reason in (
         (weights | {"start": weights["start"] * np.nan}, "not_finite"),
         (weights | {"start": weights["start"][1:]}, "wrong_shape"),
         (weights | {"other": weights["start"]}, "wrong_names"),
+        (weights | {CONTROL + "start": weights["start"]}, "wrong_names"),  # SCAFFOLD's, which it is not
+        ({name: weight for name, weight in weights.items() if name != SQUARES + "start"}, "wrong_names"),
     ):
         with pytest.raises(UpdateRefusedError) as caught:
-            site.answer(Message("train", 2, changed))
+            site.answer(question._replace(tensors=changed))
         assert caught.value.reason == reason
     with pytest.raises(FederationError, match="must hold config"):
         site.answer(Message("start", 0))
-    assert site.answer(Message("train", 2, weights)).kind == "train"  # nothing was lost by what was refused
+    assert site.answer(question).kind == "train"  # nothing was lost by what was refused
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate", "label", "validate", "exposure"])
+def test_no_question_reaches_the_part_that_stays_at_a_site(kind: str, network_of: Make, tmp_path: Path) -> None:
+    """With its names and zeros, an answer would hold the site's own weights; without a shared one it would be kept."""
+    taught = {"cotraining": {"patients": 10, "moments_per_patient": 1, "local_steps": 1, "horizon_hours": 12}}
+    sites = Asked(network_of())
+    federate(sites, tmp_path / "run", config=SMALL | {"rounds": 1, "local_steps": 1, "personal": True} | taught)
+    site = sites._sites["north"]
+    own = site.memory.before(1).personal
+    assert own
+    question = sites.last(kind) if kind in {"train", "label"} else sites.last("evaluate")._replace(kind=kind)
+    shared = dict(question.tensors)
+    less = {name: tensor for name, tensor in shared.items() if name != "start"}
+    for tensors in (shared | {name: np.zeros_like(weight) for name, weight in own.items()}, less):
+        with pytest.raises(UpdateRefusedError) as caught:
+            site.answer(question._replace(tensors=tensors))
+        assert caught.value.reason == "wrong_names"
+    assert site.memory.before(1).personal.keys() == own.keys()
 
 
 def test_under_scaffold_nothing_of_rare_codes_leaves_a_site(toy_store: EventStore, tmp_path: Path) -> None:

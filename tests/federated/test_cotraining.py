@@ -11,17 +11,27 @@ import torch
 from safetensors.numpy import load_file
 
 from federated.conftest import SMALL
-from federated.test_coordinator import Changed, lines
+from federated.test_coordinator import Asked, Changed, lines
 from helpers.toy_process import SETTINGS
 from sojourn.errors import ConfigError, JobRefusedError, UpdateRefusedError
 from sojourn.events.store import EventStore
-from sojourn.federated.config import CoTraining, read_federated
+from sojourn.federated import coordinator
+from sojourn.federated.checkpoint import Progress, save_progress
+from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
 from sojourn.federated.coordinator import federate
-from sojourn.federated.cotraining import Histories, answer_loss, check_answers, draw_histories, learn, sampled_answers
+from sojourn.federated.cotraining import (
+    Histories,
+    answer_loss,
+    check_answers,
+    check_asked,
+    draw_histories,
+    learn,
+    sampled_answers,
+)
 from sojourn.federated.governance.approval import check_question
 from sojourn.federated.governance.manifest import propose
 from sojourn.federated.local import Job
-from sojourn.federated.messages import Message
+from sojourn.federated.messages import Message, Refusal
 from sojourn.federated.transport import InProcess
 from sojourn.model import Network
 from sojourn.training.pretrain import pretrain
@@ -29,6 +39,7 @@ from sojourn.training.run import Run
 
 Make = Callable[..., InProcess]
 TEACH = {"patients": 60, "moments_per_patient": 3, "local_steps": 4, "epochs": 2}
+QUICK = {"patients": 12, "moments_per_patient": 1, "local_steps": 1, "epochs": 1}
 MANY = CoTraining(patients=400, moments_per_patient=4, epochs=8, learning_rate=3e-3)
 
 
@@ -58,7 +69,8 @@ def taught(toy_store: EventStore, tmp_path_factory: pytest.TempPathFactory) -> T
 
 def test_moments_lie_inside_the_records(taught: Taught) -> None:
     table, asked = taught.histories
-    assert len(asked) == MANY.patients * MANY.moments_per_patient
+    assert 0.9 * MANY.patients * MANY.moments_per_patient < len(asked)
+    check_asked(taught.histories, MANY)
     timed = table.filter(pl.col("time").is_not_null() & (pl.col("code") != "MEDS_BIRTH"))
     spans = timed.group_by("subject_id").agg(first=pl.col("time").min(), last=pl.col("time").max())
     joined = asked.join(spans, on="subject_id")
@@ -162,6 +174,88 @@ def test_an_interrupted_co_training_is_made_again_to_the_same_weights(network_of
     federate(network_of(tmp_path / "sites"), tmp_path / "run", config=config)
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
+class Judged(Changed):
+    """Sites that find what was taught much better, or say nothing of it."""
+
+    def __init__(self, inner: InProcess, *, is_told: bool) -> None:
+        super().__init__(inner, self._judge)
+        self.is_taught, self.is_told = False, is_told
+
+    def _judge(self, site: str, answer: Message) -> Message | Refusal:
+        self.is_taught |= answer.kind == "label"
+        if not self.is_taught or answer.kind != "evaluate" or not answer.numbers:
+            return answer
+        return answer._replace(numbers=dict(answer.numbers) | {"nats_gap": 0.0}) if self.is_told else Refusal("budget")
+
+
+@pytest.mark.parametrize("change", ["twice", "more", "others"])
+def test_a_site_answers_so_many_different_moments_and_no_more(change: str, taught: Taught) -> None:
+    """From many draws of one moment, whoever asks would have the risk itself."""
+    one, later = taught.histories.asked[:1], pl.duration(seconds=pl.int_range(pl.len()))
+    asked = {
+        "twice": pl.concat([taught.histories.asked, one]),
+        "more": pl.concat([one] * 5).with_columns(pl.col("prediction_time") + later),
+        "others": pl.concat([one] * 401).with_columns(subject_id=pl.int_range(pl.len(), dtype=pl.Int64)),
+    }[change]
+    with pytest.raises(UpdateRefusedError) as error:
+        check_asked(taught.histories._replace(asked=asked), MANY)
+    assert error.value.reason == "too_many_moments"
+
+
+def test_a_site_looks_at_what_it_is_asked_before_it_answers(network_of: Make, tmp_path: Path) -> None:
+    sites = Asked(network_of())
+    federate(sites, tmp_path / "run", config=SMALL | {"rounds": 1, "cotraining": QUICK})
+    question = sites.last("label")
+    histories = Histories.of(question.tensors)
+    many = histories._replace(asked=pl.concat([histories.asked[:1]] * 20_000)).as_tensors()
+    with pytest.raises(UpdateRefusedError, match="different moments"):
+        sites._sites["north"].answer(question._replace(tensors=question.tensors | many))
+
+
+@pytest.fixture
+def lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever sites answer, it moves the hazards: so few answers would not."""
+
+    def learn(network: Network, *_: object) -> None:
+        with torch.no_grad():
+            network.first_head.code_bias.bias += 0.1
+
+    monkeypatch.setattr(coordinator, "learn", learn)
+
+
+@pytest.mark.usefixtures("lessons")
+def test_what_no_site_judged_is_not_kept(network_of: Make, tmp_path: Path) -> None:
+    plain, config = SMALL | {"rounds": 1}, SMALL | {"rounds": 1, "cotraining": QUICK}
+    federate(network_of(), tmp_path / "plain", config=plain)
+    for is_told in (False, True):
+        federate(Judged(network_of(), is_told=is_told), tmp_path / str(is_told), config=config)
+    before, unjudged, better = (load_file(tmp_path / n / "model.safetensors") for n in ("plain", "False", "True"))
+    assert all(np.array_equal(before[name], unjudged[name]) for name in before)
+    assert any(not np.array_equal(before[name], better[name]) for name in before)
+
+
+@pytest.mark.usefixtures("lessons")
+def test_a_coordinator_that_is_killed_after_it_kept_what_was_taught_does_not_teach_it_again(
+    network_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SMALL | {"rounds": 1, "cotraining": QUICK}
+    federate(Judged(network_of(tmp_path / "sites-whole"), is_told=True), tmp_path / "whole", config=config)
+
+    def fail(run: Path, settings: FederatedConfig, progress: Progress) -> None:
+        if progress.is_cotrained:
+            raise KeyboardInterrupt
+        save_progress(run, settings, progress)
+
+    monkeypatch.setattr(coordinator, "save_progress", fail)
+    with pytest.raises(KeyboardInterrupt):
+        federate(Judged(network_of(tmp_path / "sites"), is_told=True), tmp_path / "run", config=config)
+    monkeypatch.setattr(coordinator, "save_progress", save_progress)
+    summary = federate(Judged(network_of(tmp_path / "sites"), is_told=True), tmp_path / "run", config=config)
+    whole, again = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(np.array_equal(whole[name], again[name]) for name in whole)
+    assert summary.best_round == 1
 
 
 @pytest.mark.parametrize(

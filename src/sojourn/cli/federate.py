@@ -7,7 +7,7 @@ import typer
 
 from sojourn.cli.light import LightCommand, LightGroup
 from sojourn.cli.options import AsJson
-from sojourn.cli.printing import literal, print_record, print_table, say
+from sojourn.cli.printing import print_record, print_table, say
 
 if TYPE_CHECKING:
     from sojourn.federated.flower.homes import CoordinatorHome, SiteHome
@@ -35,10 +35,9 @@ def init(
     Example: [dim]sojourn federate init coordinator --address fl.example.org:9092 --listen 0.0.0.0[/]
     """
     from sojourn.federated.flower.homes import INVITATION, init_coordinator
-    from sojourn.federated.governance.keys import fingerprint, public_text
 
     made = init_coordinator(home, address=address, listen=listen)
-    say(f"send {home / INVITATION} to the hospitals; tell them by telephone: {fingerprint(public_text(made.key))}")
+    say(f"send {home / INVITATION} to the hospitals; tell them by telephone: {made.fingerprint}")
 
 
 def join(
@@ -52,11 +51,10 @@ def join(
     Example: [dim]sojourn federate join site --name rowan --store stores/rowan --invitation invitation.json[/]
     """
     from sojourn.federated.flower.homes import REGISTRATION, join_site
-    from sojourn.federated.governance.keys import fingerprint, public_text
 
     made = join_site(home, name=name, store=store, invitation=invitation)
-    say(f"the coordinator's fingerprint is {fingerprint(made.coordinators[0])}; compare it by telephone")
-    say(f"send {home / REGISTRATION} to the coordinator; yours is {fingerprint(public_text(made.key))}")
+    say(f"the invitation's fingerprint is {made.fingerprint_of_coordinator}; compare it by telephone")
+    say(f"send {home / REGISTRATION} to the coordinator; tell its fingerprint by telephone: {made.fingerprint}")
 
 
 def approve(
@@ -143,8 +141,9 @@ def status(home: _Home) -> None:
 
     opened = open_home(home)
     if isinstance(opened, CoordinatorHome):
-        rows = [{"site": n, "fingerprint": fingerprint(told["key"])} for n, told in opened.registrations().items()]
+        rows = [{"site": n, "fingerprint": fingerprint(told)} for n, told in opened.registrations().items()]
         print_table(rows, title="registered sites")
+        say(f"fingerprint of its invitation: {opened.fingerprint}")
         say(f"listens on {opened.host}:{opened.port} while `sojourn federate run` runs")
     else:
         _say_site(opened)
@@ -314,17 +313,16 @@ def attack(
 
 
 def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
+    from sojourn.federated.flower.homes import read_registration
     from sojourn.federated.governance.keys import fingerprint
-    from sojourn.files import read_json
 
     if what is None:
         raise typer.BadParameter("a coordinator needs the registration.json of a site", param_hint="WHAT")
-    told = read_json(Path(what))
-    if isinstance(told, dict) and "key" in told and not yes:
-        name, said = literal(str(told.get("name"))), fingerprint(str(told["key"]))
-        say(f"{name} has the fingerprint {said}; compare it by telephone")
+    told = read_registration(Path(what))
+    say(f"the registration of {told['name']} has the fingerprint {fingerprint(told)}; compare it by telephone")
+    if not yes:
         typer.confirm("Let it in?", abort=True)
-    say(f"{home.register(Path(what))} is registered")
+    say(f"{home.admit(told)} is registered")
 
 
 def _say_site(home: "SiteHome") -> None:

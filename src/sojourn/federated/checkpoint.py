@@ -15,13 +15,14 @@ from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig
 from sojourn.federated.local import Job
 from sojourn.federated.messages import Tensors
+from sojourn.federated.scores import Scores
 from sojourn.files import atomic_file
 from sojourn.training.run import VOCABULARY, read_settings
 
 AGREED = Path("checkpoints") / "agreed.safetensors"
 """What the sites agreed on before the first round, as the message that asks for hazards."""
 _PLACE = Path("checkpoints") / "federated.safetensors"
-_SAID = ("round", "best", "best_round", "bits", "refused", "num_subjects", "usual", "is_cotrained")
+_SAID = ("round", "best_told", "best_round", "bits", "refused", "num_subjects", "usual", "is_cotrained")
 
 
 @dataclass(slots=True)
@@ -35,7 +36,8 @@ class Progress:
     """Rounds that are finished."""
     weights: Tensors = field(default_factory=dict)
     strategy: Tensors = field(default_factory=dict)
-    best: float = math.inf
+    best_told: Scores = field(default_factory=dict)
+    """What the sites told of the weights that were kept."""
     best_round: int = 0
     bits: float = math.nan
     refused: int = 0
@@ -68,7 +70,7 @@ def load_progress(run: Path, config: FederatedConfig) -> Progress | None:
     Raises
     ------
     RunError
-        If the file is damaged or belongs to other settings.
+        If the file is damaged or belongs to other settings or another version.
     """
     path = run / _PLACE
     if not path.exists():
@@ -82,6 +84,9 @@ def load_progress(run: Path, config: FederatedConfig) -> Progress | None:
         raise RunError(msg) from error
     if FederatedConfig.model_validate_json(header["config"]) != config:
         msg = f"run must be new or of the same settings; {run} holds a federated training with others. Choose another."
+        raise RunError(msg)
+    if said.keys() != {*_SAID, "sites"}:
+        msg = f"run must be of this version of Sojourn; an earlier one began {run}. Start again in another folder."
         raise RunError(msg)
     parts: dict[str, Tensors] = {"weights": {}, "strategy": {}}
     for full, tensor in tensors.items():

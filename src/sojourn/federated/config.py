@@ -179,6 +179,16 @@ class FederatedConfig(_Settings):
         return self
 
     @model_validator(mode="after")
+    def _private_patients_are_all(self) -> "FederatedConfig":
+        if self.privacy is not None and self.pretrain.train_subjects is not None:
+            msg = (
+                "privacy needs all training patients: of `train_subjects`, whether one of them is there decides which "
+                "others are trained on. Leave pretrain.train_subjects out"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _private_steps_are_plain(self) -> "FederatedConfig":
         if self.privacy is not None and isinstance(self.strategy, FedProx | Scaffold):
             msg = f"privacy has no {self.strategy.name}, whose sites change gradients. Choose another strategy"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -17,7 +16,7 @@ from sojourn.federated import survey as surveys
 from sojourn.federated.checkpoint import AGREED, Progress, load_progress, save_progress
 from sojourn.federated.config import CoTraining, FederatedConfig, read_federated
 from sojourn.federated.cotraining import check_answers, draw_histories, learn
-from sojourn.federated.finish import open_run, refuse_other, rounds_of, write_weights
+from sojourn.federated.finish import keep_untaught, open_run, refuse_other, rounds_in, write_weights
 from sojourn.federated.local import Job
 from sojourn.federated.messages import (
     BEST_ROUND,
@@ -27,7 +26,6 @@ from sojourn.federated.messages import (
     Refusal,
     Tensors,
     check_hazards,
-    check_scores,
     check_update,
     narrow,
     norm,
@@ -37,16 +35,18 @@ from sojourn.federated.messages import (
     widen,
 )
 from sojourn.federated.personal import shared_names
+from sojourn.federated.scores import PARTS as LOSSES
+from sojourn.federated.scores import Scores, check_scores, improvement, pooled
 from sojourn.federated.strategies import make_strategy
 from sojourn.federated.strategies.averaging import Combining
 from sojourn.federated.transport import Transport
-from sojourn.federated.vocabulary import read_vocabulary, vocabulary_bytes
+from sojourn.federated.vocabulary import read_vocabulary, vocabulary_arrays
 from sojourn.files import atomic_file
+from sojourn.model.queries import nats_range
 from sojourn.progress import console, progress_bar
 from sojourn.tasks.outcomes import outcomes
 from sojourn.training.folder import forget_after, log
 from sojourn.training.hazards import log_hazards
-from sojourn.training.run import WEIGHTS
 
 _NARROWED = ("train", "evaluate")
 """Kinds of requests that travel as `send_as` says: those that are sent in every round, or every few."""
@@ -141,7 +141,7 @@ class Coordinator:
         """Agree with the sites on vocabulary, outcomes and first hazards."""
         agreed = self._agreed()
         question, num_subjects = agreed._replace(numbers={}), {s: int(n) for s, n in agreed.numbers.items()}
-        vocabulary, sites = read_vocabulary(agreed.tensors["vocabulary"]), tuple(sorted(num_subjects))
+        vocabulary, sites = read_vocabulary(agreed.tensors), tuple(sorted(num_subjects))
         edges = self.config.pretrain.network().hazard_edges_hours
         shape = (len(vocabulary), len(edges) + 1)
         found = self._ask(dict.fromkeys(sites, question), 0, accept=partial(check_hazards, shape=shape))
@@ -177,7 +177,7 @@ class Coordinator:
         )
         texts |= {"outcomes": json.dumps(chosen), "sites": json.dumps(list(told))}
         numbers = {site: float(one.num_subjects) for site, one in told.items()}
-        agreed = Message("hazards", 0, {"vocabulary": vocabulary_bytes(vocabulary)}, numbers, texts)
+        agreed = Message("hazards", 0, vocabulary_arrays(vocabulary), numbers, texts)
         refuse_other(self.run_folder)
         with atomic_file(place) as part:
             part.write_bytes(pack(agreed))
@@ -219,7 +219,6 @@ class Coordinator:
         accept = partial(check_update, shapes=shapes)
         answers = self._ask(asked, round_, progress=progress, accept=accept, at_least=0) if asked else {}
         deltas = {site: answer.tensors for site, answer in sorted(answers.items())}
-        losses = [answer.numbers.get("nats_per_event", math.nan) for answer in answers.values()]
         deltas = self._without_outliers(round_, deltas, progress)
         if len(deltas) < config.min_sites or not deltas:
             msg = (
@@ -227,11 +226,7 @@ class Coordinator:
                 f"{self.run_folder}/refusals.jsonl says why. The same command goes on from this round."
             )
             raise FederationError(msg)
-        line: dict[str, Any] = {"step": round_ + 1, "epoch": round_, "split": "train", "sites": len(deltas)}
-        nats = float(np.mean(losses)) if losses else math.nan
-        if math.isfinite(nats):  # sites with a privacy budget tell no training loss
-            line |= {"nats_per_event": nats, "bits_per_event": nats / math.log(2)}
-        log(self.run_folder, line)
+        log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "train", "sites": len(deltas)})
         return deltas
 
     def _without_outliers(self, round_: int, deltas: dict[str, Tensors], progress: Progress) -> dict[str, Tensors]:
@@ -256,42 +251,49 @@ class Coordinator:
         raw = {site: num_subjects[site] if self.config.weighting == "subjects" else 1 for site in deltas}
         return {site: weight / sum(raw.values()) for site, weight in raw.items()}
 
-    def _evaluate(
-        self, round_: int, job: Job, progress: Progress, weights: Tensors, *, num_rounds: int | None = None
-    ) -> None:
-        """Tuning loss over all sites; the best weights are those of the run.
+    def _evaluate(self, round_: int, job: Job, progress: Progress, weights: Tensors) -> None:
+        """Let the sites judge the weights after a round; the best ones are those of the run."""
+        told = self._tuning(round_, job, progress, weights, num_rounds=round_ + 1)
+        better = improvement(told, progress.best_told, outcome_weight=self.config.pretrain.outcome_weight)
+        # Where no site judged both, what more of them judged says more.
+        if len(told) > len(progress.best_told) if better is None else better > 0:
+            self._keep(told, job, progress, weights, num_rounds=round_ + 1)
+        elif not progress.best_told:  # no site has judged any
+            write_weights(self.run_folder, job, weights, num_rounds=round_ + 1)
 
-        `num_rounds`: after how many rounds the sites' own parts stood that go with the weights; all by default.
+    def _tuning(self, round_: int, job: Job, progress: Progress, weights: Tensors, *, num_rounds: int) -> Scores:
+        """Tuning loss at each site that tells one.
+
+        `num_rounds`: after how many rounds the sites' own parts stood that go with the weights.
         """
-        after = round_ + 1 if num_rounds is None else num_rounds
         names = shared_names(weights, personal=self.config.personal)
-        question = Message("evaluate", round_, {name: weights[name] for name in names}, {BEST_ROUND: float(after)})
-        asked = dict.fromkeys(job.sites, question)
-        answers = self._ask(asked, round_, progress=progress, accept=check_scores, at_least=0)
-        told = [dict(answer.numbers) for answer in answers.values() if answer.numbers]
-        events = sum(numbers["events"] for numbers in told)
-        if not events:
-            write_weights(self.run_folder, job, weights, num_rounds=after)
-            return
-        parts = {n: sum(numbers[n] for numbers in told) / events for n in ("nats_gap", "nats_code", "nats_value")}
-        queries = float(np.average([n["query_nats"] for n in told], weights=[n["events"] for n in told]))
-        nats = sum(parts.values())
-        line = {"nats_per_event": nats, "bits_per_event": nats / math.log(2), "query_nats": queries, "sites": len(told)}
-        log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "tuning", **parts, **line})
-        score = nats + self.config.pretrain.outcome_weight * queries
-        if score < progress.best:
-            progress.best, progress.best_round, progress.bits = score, after, nats / math.log(2)
-            write_weights(self.run_folder, job, weights, num_rounds=after)
+        question = Message("evaluate", round_, {name: weights[name] for name in names}, {BEST_ROUND: float(num_rounds)})
+        least, most = nats_range(self.config.pretrain.network().hazard_edges_hours)
+        accept = partial(check_scores, query_range=(least * len(job.outcomes), most * len(job.outcomes)))
+        answers = self._ask(dict.fromkeys(job.sites, question), round_, progress=progress, accept=accept, at_least=0)
+        told = {site: dict(answer.numbers) for site, answer in sorted(answers.items()) if answer.numbers}
+        if told:
+            found = pooled(told)
+            nats = sum(found[name] for name in LOSSES)
+            line = {"nats_per_event": nats, "bits_per_event": nats / math.log(2), "sites": len(told)}
+            log(self.run_folder, {"step": round_ + 1, "epoch": round_, "split": "tuning", **found, **line})
+        return told
+
+    def _keep(self, told: Scores, job: Job, progress: Progress, weights: Tensors, *, num_rounds: int) -> None:
+        """Make weights those of the run."""
+        nats = sum(pooled(told)[name] for name in LOSSES)
+        progress.best_told, progress.best_round, progress.bits = told, num_rounds, nats / math.log(2)
+        write_weights(self.run_folder, job, weights, num_rounds=num_rounds)
 
     def _cotrain(self, settings: CoTraining, job: Job, progress: Progress) -> None:
         """Let the sites teach the best weights so far; what comes of it is kept if their tuning subjects say so."""
-        last, network = self.config.rounds - 1, job.network()
-        network.load_state_dict(safetensors.torch.load_file(str(self.run_folder / WEIGHTS)))
+        last, network, untaught = self.config.rounds - 1, job.network(), keep_untaught(self.run_folder)
+        network.load_state_dict(safetensors.torch.load_file(str(untaught)))
         network.eval()
         histories = draw_histories(network, job, sum(progress.num_subjects.values()), settings)
         weights = {name: weight.detach().numpy().copy() for name, weight in network.named_parameters()}
         shared = {name: weights[name] for name in shared_names(weights, personal=self.config.personal)}
-        after = min(rounds_of(self.run_folder), self.config.rounds)
+        after = min(rounds_in(untaught), self.config.rounds)
         question = Message("label", last, shared | histories.as_tensors(), {BEST_ROUND: float(after)})
         answers = {}
         for site, answer in sorted(self._ask(dict.fromkeys(job.sites, question), last, progress=progress).items()):
@@ -302,7 +304,10 @@ class Coordinator:
         if answers:
             learn(network, job, histories, answers, self._shares(answers, progress.num_subjects), settings)
             taught = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
-            self._evaluate(last, job, progress, taught, num_rounds=after)
+            told = self._tuning(last, job, progress, taught, num_rounds=after)
+            better = improvement(told, progress.best_told, outcome_weight=self.config.pretrain.outcome_weight)
+            if better is not None and better > 0:
+                self._keep(told, job, progress, taught, num_rounds=after)
         progress.is_cotrained = True
         save_progress(self.run_folder, self.config, progress)
 
@@ -370,7 +375,7 @@ class Coordinator:
 def start_message(job: Job, config: FederatedConfig) -> Message:
     """What tells a site of a training before its rounds."""
     texts = {"config": config.model_dump_json(), "outcomes": json.dumps(job.outcomes), "sites": json.dumps(job.sites)}
-    packed = {"vocabulary": vocabulary_bytes(job.vocabulary), "log_hazard": job.log_hazard.numpy()}
+    packed = vocabulary_arrays(job.vocabulary) | {"log_hazard": job.log_hazard.numpy()}
     return Message("start", 0, packed, {}, texts)
 
 

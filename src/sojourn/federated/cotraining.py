@@ -30,10 +30,10 @@ from sojourn.adaptation.descent import Objective, descend
 from sojourn.errors import UpdateRefusedError
 from sojourn.events.build import build_store
 from sojourn.events.store import EventStore
+from sojourn.federated.columns import Form
 from sojourn.federated.config import CoTraining
 from sojourn.federated.local import Job
 from sojourn.federated.messages import Message, Tensors
-from sojourn.federated.survey import table_bytes, table_of
 from sojourn.inference.histories import ask, moments, states
 from sojourn.inference.synthesis import Drawing, records, write_meds
 from sojourn.model import Network
@@ -44,7 +44,18 @@ from sojourn.progress import progress_bar
 from sojourn.training.records import RecordReader
 
 Bins = npt.NDArray[np.uint8]
-_ROWS, _ASKED = "synthetic.rows", "synthetic.asked"
+_ROWS = Form(
+    "synthetic.rows",
+    {
+        "subject_id": pl.Int64(),
+        "time": pl.Datetime("us"),
+        "code": pl.String(),
+        "numeric_value": pl.Float32(),
+        "site": pl.String(),
+    },
+    ("time", "numeric_value"),
+)
+_ASKED = Form("synthetic.asked", {"subject_id": pl.Int64(), "prediction_time": pl.Datetime("us")})
 _INSTANTS_PER_BATCH = 1024
 _HELD_BACK = 5
 """One synthetic patient of so many is not trained on and chooses the epoch."""
@@ -60,12 +71,18 @@ class Histories(NamedTuple):
 
     def as_tensors(self) -> Tensors:
         """What travels to the sites."""
-        return {_ROWS: table_bytes(self.table), _ASKED: table_bytes(self.asked)}
+        return _ROWS.pack(self.table) | _ASKED.pack(self.asked)
 
     @classmethod
     def of(cls, tensors: Tensors) -> "Histories":
-        """What `as_tensors` packed."""
-        return cls(table_of(tensors[_ROWS]), table_of(tensors[_ASKED]))
+        """What `as_tensors` packed, from among some tensors.
+
+        Raises
+        ------
+        UpdateRefusedError
+            If it is not there, or is something else (``malformed``).
+        """
+        return cls(_ROWS.read(tensors), _ASKED.read(tensors))
 
 
 class _Seen(NamedTuple):
@@ -79,7 +96,7 @@ class _Seen(NamedTuple):
 
 def without_histories(tensors: Tensors) -> Tensors:
     """The weights of a request."""
-    return {name: tensor for name, tensor in tensors.items() if name not in {_ROWS, _ASKED}}
+    return {name: tensor for name, tensor in tensors.items() if name not in _ROWS.names | _ASKED.names}
 
 
 def draw_histories(network: Network, job: Job, num_known: int, settings: CoTraining) -> Histories:
@@ -99,7 +116,24 @@ def draw_histories(network: Network, job: Job, num_known: int, settings: CoTrain
     share = np.random.default_rng([job.config.seed, 1]).random(len(spans))
     inside = (pl.col("last") - pl.col("first")).dt.total_seconds() * pl.Series(share)
     at = pl.col("first") + pl.duration(seconds=inside.cast(pl.Int64))
-    return Histories(table, spans.select("subject_id", prediction_time=at))
+    # A record of one instant has one moment only.
+    return Histories(table, spans.select("subject_id", prediction_time=at).unique(maintain_order=True))
+
+
+def check_asked(histories: Histories, settings: CoTraining) -> None:
+    """Refuse more moments than were agreed to, or one that is asked twice: many draws would tell the risk itself.
+
+    Raises
+    ------
+    UpdateRefusedError
+        With the reason ``too_many_moments``.
+    """
+    asked = histories.asked
+    each = asked.group_by("subject_id").len()["len"]
+    most, per_patient = settings.patients, settings.moments_per_patient
+    if len(each) > most or (each > per_patient).any() or asked.is_duplicated().any():
+        msg = f"at most {per_patient} different moments of at most {most} patients are answered; these are others."
+        raise UpdateRefusedError("too_many_moments", msg)
 
 
 def sampled_answers(network: Network, job: Job, histories: Histories) -> Bins:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sojourn.federated.checkpoint import Progress
 from sojourn.federated.config import FederatedConfig
 from sojourn.federated.local import Job
 from sojourn.federated.messages import Tensors
+from sojourn.files import atomic_file
 from sojourn.training.run import (
     SETTINGS,
     VOCABULARY,
@@ -24,6 +26,7 @@ from sojourn.training.run import (
 )
 
 _ROUNDS = "rounds"
+_UNTAUGHT = Path("checkpoints") / "untaught.safetensors"
 _AFTER_ALL = 2**31
 """Weights that do not say are those of the last round."""
 
@@ -76,7 +79,24 @@ def write_weights(run: Path, job: Job, weights: Tensors, *, num_rounds: int) -> 
     save_tensors(run / WEIGHTS, network.state_dict(), {_ROUNDS: str(num_rounds)})
 
 
+def keep_untaught(run: Path) -> Path:
+    """A copy of the run's weights as they were before co-training, made by the first call of it.
+
+    A call that was killed after it wrote what was taught would otherwise teach that again.
+    """
+    copy = run / _UNTAUGHT
+    if not copy.exists():
+        with atomic_file(copy) as part:
+            shutil.copyfile(run / WEIGHTS, part)
+    return copy
+
+
 def rounds_of(run: Path) -> int:
     """After how many rounds the weights of a federated run stood."""
-    with safetensors.safe_open(str(run / WEIGHTS), "pt") as file:
+    return rounds_in(run / WEIGHTS)
+
+
+def rounds_in(weights: Path) -> int:
+    """After how many rounds the weights in a file of `write_weights` stood."""
+    with safetensors.safe_open(str(weights), "pt") as file:
         return int((file.metadata() or {}).get(_ROUNDS, _AFTER_ALL))

@@ -173,7 +173,7 @@ def check(message: Message, kind: str, shapes: Mapping[str, tuple[int, ...]]) ->
         raise UpdateRefusedError("wrong_kind", f"answer must be of kind {kind}; got {message.kind}.")
     if message.tensors.keys() != shapes.keys():
         lacks, extra = sorted(shapes.keys() - message.tensors.keys()), sorted(message.tensors.keys() - shapes.keys())
-        msg = f"answer must hold the tensors that were asked for; it lacks {lacks[:3]} and adds {extra[:3]}."
+        msg = f"{kind} must hold exactly the tensors that are due; it lacks {lacks[:3]} and adds {extra[:3]}."
         raise UpdateRefusedError("wrong_names", msg)
     for name, shape in shapes.items():
         tensor = message.tensors[name]
@@ -210,20 +210,6 @@ def check_hazards(message: Message, shape: tuple[int, int]) -> None:
     check(message, "hazards", {"events": shape, "exposure": shape})
     if any((tensor < 0).any() for tensor in message.tensors.values()):
         raise UpdateRefusedError("negative", "events and hours of exposure must not be negative; some are.")
-
-
-def check_scores(message: Message) -> None:
-    """Refuse the answer of an evaluation that is neither empty, of too few patients, nor sums of losses (`check`)."""
-    check(message, "evaluate", {})
-    numbers = message.numbers
-    if not numbers:
-        return
-    sums = ("events", "nats_gap", "nats_code", "nats_value")
-    if numbers.keys() != {*sums, "query_nats"}:
-        raise UpdateRefusedError("wrong_names", f"scores must be {', '.join(sums)} and query_nats; they are others.")
-    # Probabilities of what was recorded are at most one, so no sum of their losses is negative.
-    if numbers["events"] < 1 or min(numbers[name] for name in sums) < 0:
-        raise UpdateRefusedError("negative", "sums of losses must not be negative; some are.")
 
 
 def norm(tensors: Mapping[str, npt.NDArray[Any]]) -> float:

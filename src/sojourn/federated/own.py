@@ -81,7 +81,7 @@ def _is_of(memory: SiteMemory, base: Run, site: str) -> bool:
     job = memory.job()
     if job is None:
         return False
-    sites, codes = json.loads(job.texts["sites"]), read_vocabulary(job.tensors["vocabulary"]).table["code"]
+    sites = json.loads(job.texts["sites"])
     config = FederatedConfig.model_validate_json(job.texts["config"]).model_dump(mode="json", exclude={"pretrain"})
     same = sites == base.settings["sites"] and config == base.settings["federated"]
-    return site in sites and same and codes.equals(base.vocabulary.table["code"])
+    return site in sites and same and read_vocabulary(job.tensors).table["code"].equals(base.vocabulary.table["code"])

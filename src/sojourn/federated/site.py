@@ -12,12 +12,12 @@ from sojourn.errors import BudgetError, FederationError, UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
-from sojourn.federated.cotraining import Histories, sampled_answers, without_histories
+from sojourn.federated.cotraining import Histories, check_asked, sampled_answers, without_histories
 from sojourn.federated.exposure import exposure
 from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
 from sojourn.federated.messages import BEST_ROUND, CONTROL, SQUARES, Message, Tensors, check, narrow, part_of, widen
-from sojourn.federated.personal import is_personal, own_rows_only
+from sojourn.federated.personal import is_personal, own_rows_only, shared_names
 from sojourn.federated.privacy.budget import planned_spending, private_steps, read_budget
 from sojourn.federated.privacy.ledger import Ledger
 from sojourn.federated.privacy.release import codes_told, hide_few, withhold_rare
@@ -118,7 +118,7 @@ class Site:
         self._check_budget(config)
         state = self.memory.before(message.round)
         began = _weights_in(message.tensors)
-        _check_weights(message.tensors, trainer)
+        _check_weights(message.tensors, trainer, config, beside=_beside_weights(config))
         best = _rounds_in(message, 0)
         trainer.load(began | (state.personal or self._first_personal))
         trainer.num_made = state.num_made
@@ -151,10 +151,7 @@ class Site:
         personal = {name: weight for name, weight in now.items() if name not in began}
         with_moments = config.keep_moments
         self.memory.keep(message.round, trainer, personal, control, with_moments=with_moments, best_round=best)
-        numbers = {"steps": float(result.num_steps)}
-        if config.privacy is None:  # a loss is computed from patients, and would have to be paid for
-            numbers["nats_per_event"] = result.nats_per_event
-        return Message("train", message.round, answer, numbers)
+        return Message("train", message.round, answer, {"steps": float(result.num_steps)})
 
     def _check_budget(self, config: FederatedConfig) -> None:
         """Refuse a training without noise where the owner has limited what trainings may cost a patient."""
@@ -188,7 +185,7 @@ class Site:
     def _evaluate(self, message: Message) -> Message:
         """Sums of the tuning loss, so that those of all sites add up; nothing for too few subjects."""
         trainer, config = self._opened()
-        _check_weights(message.tensors, trainer)
+        _check_weights(message.tensors, trainer, config)
         trainer.load(message.tensors | self._personal_beside(message))
         if len(trainer.rows.tuning) < config.min_cell:
             return Message("evaluate", message.round)
@@ -206,21 +203,22 @@ class Site:
             raise FederationError(msg)
         self._check_budget(config)
         state = self.memory.before(message.round + 1)
-        began = without_histories(message.tensors)
-        _check_weights(began, trainer)
+        began, histories = without_histories(message.tensors), Histories.of(message.tensors)
+        _check_weights(began, trainer, config)
+        check_asked(histories, config.cotraining)
         trainer.load(began | self._personal_beside(message))
         trainer.num_made = state.num_made
         trainer.forget_moments()
         # At the end of the schedule the rate is nothing: the site goes on at the rate of its middle.
         steps, middle = config.cotraining.local_steps, config.total_steps // 2
         trainer.train(steps, middle)
-        answers = sampled_answers(trainer.network, trainer.job, Histories.of(message.tensors))
+        answers = sampled_answers(trainer.network, trainer.job, histories)
         return Message("label", message.round, {"answers": answers}, {"steps": float(steps)})
 
     def _validate(self, message: Message) -> Message:
         """Figures of a task on the held-out patients; nothing for too few of them."""
         trainer, config = self._opened()
-        _check_weights(message.tensors, trainer)
+        _check_weights(message.tensors, trainer, config)
         weights, task = message.tensors | self._personal_beside(message), message.texts.get("task", "")
         records = HeldOut(self.store, self.name, self.left_out)
         found = validate(weights, trainer.job, config, records, task, folder=self.memory.folder)
@@ -229,7 +227,7 @@ class Site:
     def _exposure(self, message: Message) -> Message:
         """How well the sent weights tell the site's training patients from its held-out ones."""
         trainer, config = self._opened()
-        _check_weights(message.tensors, trainer)
+        _check_weights(message.tensors, trainer, config)
         # Whoever is handed the model has none of the part that stayed here.
         trainer.load(message.tensors | self._first_personal)
         others = self.store.rows(split="held_out", sites=[self.name])
@@ -255,7 +253,7 @@ class Site:
 
     def _open(self, message: Message) -> tuple[LocalTrainer, FederatedConfig]:
         """The training that a message starts."""
-        if not {"vocabulary", "log_hazard"} <= message.tensors.keys() or "config" not in message.texts:
+        if "log_hazard" not in message.tensors or "config" not in message.texts:
             msg = "the start of a training must hold config, vocabulary and log_hazard; it does not. Send it again."
             raise FederationError(msg)
         config = _config_in(message)
@@ -320,8 +318,13 @@ def _weights_in(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if not part_of(name)}
 
 
-def _check_weights(sent: Tensors, trainer: LocalTrainer) -> None:
-    """Refuse weights that are not those of the training's network, or not finite.
+def _check_weights(
+    sent: Tensors, trainer: LocalTrainer, config: FederatedConfig, *, beside: Collection[str] = ()
+) -> None:
+    """Refuse anything but the shared weights of the training's network, all of them, and what travels beside them.
+
+    With weights of the site's own part among them, an answer would tell how that part changed; without some of the
+    shared ones, these would be kept as if they were the site's own.
 
     Raises
     ------
@@ -329,11 +332,15 @@ def _check_weights(sent: Tensors, trainer: LocalTrainer) -> None:
         With the reasons of `messages.check`.
     """
     shapes = {name: tuple(parameter.shape) for name, parameter in trainer.network.named_parameters()}
-    plain = {name: shapes.get(name.removeprefix(part_of(name)), ()) for name in sent}
-    unknown = sorted(name for name in sent if name.removeprefix(part_of(name)) not in shapes)
-    if unknown:
-        raise UpdateRefusedError("wrong_names", f"weights must be those of the network; {unknown[:3]} are not.")
-    check(Message("weights", 0, sent), "weights", plain)
+    shared = shared_names(shapes, personal=config.personal)
+    due = {part + name: shapes[name] for part in ("", *beside) for name in shared}
+    check(Message("weights", 0, sent), "weights", due)
+
+
+def _beside_weights(config: FederatedConfig) -> list[str]:
+    """What travels beside the weights in the rounds, as the beginnings of its names."""
+    control = [CONTROL] if isinstance(config.strategy, Scaffold) else []
+    return control + ([SQUARES] if config.are_moments_shared else [])
 
 
 def _config_in(message: Message) -> FederatedConfig:
@@ -343,4 +350,4 @@ def _config_in(message: Message) -> FederatedConfig:
 def _shared_in(message: Message) -> tuple[ModelVocabulary, tuple[str, ...], tuple[str, ...]]:
     """Vocabulary, outcomes and sites of a training."""
     lists: list[list[Any]] = [json.loads(message.texts[name]) for name in ("outcomes", "sites")]
-    return read_vocabulary(message.tensors["vocabulary"]), tuple(lists[0]), tuple(lists[1])
+    return read_vocabulary(message.tensors), tuple(lists[0]), tuple(lists[1])

@@ -5,45 +5,47 @@ everywhere (32 bins per power of two); a bin is told only if the values of at le
 No smallest or largest value, no date, no identifier is told.
 """
 
-import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sojourn.errors import FederationError, UpdateRefusedError
 from sojourn.events.arrange import from_ordered_bits, ordered_bits
 from sojourn.events.sketch import TICKS, ValueSketch, recorded_tick
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
-from sojourn.federated.messages import Message
+from sojourn.federated.columns import Form
+from sojourn.federated.messages import Message, Tensors
 from sojourn.training.records import Ints
 
 _COARSE_BITS = 18
 """Bits of a float that are dropped: 5 of the mantissa stay."""
+_FINITE_BINS = tuple((ordered_bits(np.array([-1, 1], np.float32) * np.finfo(np.float32).max) >> _COARSE_BITS).tolist())
+"""First and last bin; the patterns outside are those of infinity and of no number."""
 _CHECKED_PER_CODE = 1024
 _MOST_ROWS, _MOST_SUBJECTS, _MOST_EVENTS = 10_000_000, 1e9, 1e15
 """Of one site; the sums of some thousand sites stay far below what 64 bits hold."""
-_SCHEMAS: dict[str, dict[str, Any]] = {
-    "codes": {
-        "code": pl.String,
-        "description": pl.String,
-        "unit": pl.String,
-        "concept": pl.String,
-        "target_only": pl.Boolean,
-        "is_static": pl.Boolean,
-        "events": pl.Int64,
-        "patients": pl.Int64,
-    },
-    "bins": {"code": pl.String, "bin": pl.UInt32, "count": pl.Int64},
-    "ticks": {"code": pl.String, "tick": pl.Float64, "count": pl.Int64},
+_FORMS = {
+    "codes": Form(
+        "codes",
+        {
+            "code": pl.String(),
+            "description": pl.String(),
+            "unit": pl.String(),
+            "concept": pl.String(),
+            "target_only": pl.Boolean(),
+            "is_static": pl.Boolean(),
+            "events": pl.Int64(),
+            "patients": pl.Int64(),
+        },
+        ("description", "unit", "concept"),  # what a site need not know of a code
+    ),
+    "bins": Form("bins", {"code": pl.String(), "bin": pl.UInt32(), "count": pl.Int64()}),
+    "ticks": Form("ticks", {"code": pl.String(), "tick": pl.Float64(), "count": pl.Int64()}),
 }
-_WORDS = ("description", "unit", "concept")
-"""What a site need not know of a code."""
 _KNOWN = ("code", "description", "unit", "concept", "target_only", "is_static")
 
 
@@ -195,8 +197,10 @@ def _middle(bins: npt.NDArray[np.uint32], tick: npt.NDArray[np.float64]) -> npt.
 
 def to_message(told: Survey) -> Message:
     """A survey as an answer."""
-    tables = {name: table_bytes(getattr(told, name)) for name in ("codes", "bins", "ticks")}
-    return Message("survey", 0, tables, {"num_subjects": float(told.num_subjects)})
+    arrays: Tensors = {}
+    for name, form in _FORMS.items():
+        arrays |= form.pack(getattr(told, name))
+    return Message("survey", 0, arrays, {"num_subjects": float(told.num_subjects)})
 
 
 def from_message(message: Message) -> Survey:
@@ -207,42 +211,44 @@ def from_message(message: Message) -> Survey:
     UpdateRefusedError
         If it is anything else (``malformed``).
     """
-    try:
-        codes, bins, ticks = (_read(message.tensors[name], schema) for name, schema in _SCHEMAS.items())
-        number = message.numbers["num_subjects"]
-    except (KeyError, ValueError, OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        msg = f"a survey must hold its tables of codes, bins and ticks; reading it gave {type(error).__name__}."
-        raise UpdateRefusedError("malformed", msg) from error
-    if not int(codes.select(pl.col("patients").max().fill_null(1)).item()) <= number <= _MOST_SUBJECTS:
-        msg = "a survey must tell of at least as many subjects as have any of its codes; it does not."
+    names = set[str]().union(*(form.names for form in _FORMS.values()))
+    if message.tensors.keys() != names or message.numbers.keys() != {"num_subjects"}:
+        msg = "a survey must hold its tables of codes, bins and ticks and the number of subjects; it holds others."
         raise UpdateRefusedError("malformed", msg)
-    if (codes["events"] < codes["patients"]).any():
-        msg = "a survey must tell of an event for each patient who has a code; it tells of fewer."
-        raise UpdateRefusedError("malformed", msg)
-    return Survey(codes, bins, ticks, int(number))
+    if not 1 <= (number := message.numbers["num_subjects"]) <= _MOST_SUBJECTS:
+        raise UpdateRefusedError("malformed", "a survey must tell of as many subjects as can be; it does not.")
+    codes, bins, ticks = (form.read(message.tensors) for form in _FORMS.values())
+    told = Survey(codes, bins, ticks, int(number))
+    if problem := _problem_of(told):
+        raise UpdateRefusedError("malformed", f"a survey must tell what can be; {problem}.")
+    return told
 
 
-def _read(content: npt.NDArray[np.uint8], schema: dict[str, Any]) -> pl.DataFrame:
-    """A table of a stranger: not more rows than there could be, in the types that there should be, no count below 0."""
-    if pq.read_metadata(io.BytesIO(content.tobytes())).num_rows > _MOST_ROWS:
-        raise ValueError("too many rows")
-    table = table_of(content, list(schema)).select(*schema).cast(pl.Schema(schema), strict=True)
-    told = [name for name in schema if name not in _WORDS]
-    counts = [name for name in ("events", "patients", "count") if name in schema]
-    if table.select(told).null_count().sum_horizontal().item() or (table.select(counts).min_horizontal() < 0).any():
-        raise ValueError("a count is missing or negative")
-    if table.select(pl.col(counts).cast(pl.Float64).sum()).max_horizontal().item() > _MOST_EVENTS:
-        raise ValueError("there are more events than a hospital can have")
-    return table
+def _problem_of(told: Survey) -> str:
+    """What cannot be in a stranger's survey; the empty text if nothing."""
+    counts = [told.codes.select("events", "patients"), told.bins.select("count"), told.ticks.select("count")]
+    columns = [column for table in counts for column in table.iter_columns()]
+    if max(map(len, columns)) > _MOST_ROWS:
+        return "it has too many rows"
+    if any((column < 0).any() or column.cast(pl.Float64).sum() > _MOST_EVENTS for column in columns):
+        return "a count is negative or more than a hospital can have"
+    if told.codes["code"].is_duplicated().any():
+        return "a code is told twice"
+    if (told.codes["events"] < told.codes["patients"]).any():
+        return "there are fewer events than patients who have one"
+    if (told.codes["patients"] > told.num_subjects).any():
+        return "there are fewer subjects than have a code"
+    if any(_is_more_than_events(told.codes, table) for table in (told.bins, told.ticks)):
+        return "there are more values of a code than events, or values of a code that is not told"
+    if not told.bins["bin"].is_between(*_FINITE_BINS).all():
+        return "a bin holds no finite number"
+    if not told.ticks["tick"].is_in([0.0, *TICKS]).all():
+        return "values are multiples of what is not asked for"
+    return ""
 
 
-def table_bytes(table: pl.DataFrame) -> npt.NDArray[np.uint8]:
-    """A table as the bytes of a parquet file."""
-    buffer = io.BytesIO()
-    table.write_parquet(buffer)
-    return np.frombuffer(buffer.getvalue(), np.uint8)
-
-
-def table_of(content: npt.NDArray[np.uint8], columns: list[str] | None = None) -> pl.DataFrame:
-    """The table in the bytes of a parquet file, or some of its columns."""
-    return pl.read_parquet(io.BytesIO(content.tobytes()), columns=columns)
+def _is_more_than_events(codes: pl.DataFrame, counted: pl.DataFrame) -> bool:
+    """Whether more is counted of a code than it has events; codes that are not told have none."""
+    total = counted.group_by("code").agg(pl.col("count").sum())
+    beside = total.join(codes.select("code", "events"), on="code", how="left")
+    return bool((beside["count"] > beside["events"].fill_null(-1)).any())

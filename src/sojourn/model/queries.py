@@ -11,6 +11,7 @@ Shape letters: Q queries, C codes asked, J bins, B bootstrap heads, D width.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,19 @@ class FirstEventHead(nn.Module):
         bin_index = (torch.bucketize(hours, self.start) - 1).clamp(0, self.num_bins - 1)
         at_event = log_hazard.gather(-1, bin_index[..., None].expand(*log_hazard.shape[:-1], 1))[..., 0]
         return torch.where(is_event, at_event, 0.0) - self.cumulative(log_hazard, hours)
+
+
+def nats_range(edges_hours: Sequence[float]) -> tuple[float, float]:
+    """Least and greatest negative log-likelihood of one question about one code that a head can give.
+
+    Examples
+    --------
+    >>> low, high = nats_range([1.0, 24.0])
+    >>> low, round(high)
+    (-6.0, 19390)
+    """
+    low, high = _LOG_HAZARD_RANGE
+    return -high, math.exp(high) * 2 * edges_hours[-1] - low
 
 
 def union_log_hazard(log_hazard: Tensor, code_dim: int) -> Tensor:

@@ -189,6 +189,32 @@ def test_rounds_that_are_over_stay_over(desk: Desk, job: str, manifest: Manifest
     assert "reason" not in desk.ask(train(3), job).said
 
 
+def test_whoever_asks_about_the_finished_model_has_finished_it(desk: Desk, job: str, manifest: Manifest) -> None:
+    """That the last round is over is the coordinator's word: it is believed, but then the site trains no more."""
+    desk.ask(start(manifest), job)
+    assert "reason" not in desk.ask(train(0), job).said
+    for kind in ("exposure", "evaluate", "exposure"):  # the site missed the rounds between
+        assert "reason" not in desk.ask(Message(kind, 3), job).said
+    for message in (train(1), train(3), Message("evaluate", 2)):
+        assert desk.ask(message, job).said["reason"] == "over"
+        desk.restarted()
+    desk.ask(start(manifest), job)
+    assert desk.ask(train(2), job).said["reason"] == "over"
+
+
+def test_rounds_are_over_for_all_kinds_of_questions(desk: Desk, job: str, manifest: Manifest) -> None:
+    desk.ask(start(manifest), job)
+    for message in (train(0), Message("evaluate", 0), train(1, 1.0), train(1, 2.0), Message("evaluate", 1)):
+        assert "reason" not in desk.ask(message, job).said
+    assert desk.ask(Message("evaluate", 0, {"w": np.ones(1)}), job).said["reason"] == "over"
+    assert desk.ask(train(0, 1.0), job).said["reason"] == "over"
+    assert "reason" not in desk.ask(train(1, 3.0), job).said  # made again after a stop of the coordinator
+    assert "reason" not in desk.ask(Message("evaluate", 3), job).said
+    assert desk.ask(train(2), job).said["reason"] == "over"
+    for kind in ("label", "validate", "exposure"):
+        assert desk.ask(Message(kind, 2), job).said["reason"] in {"round_not_allowed", "kind_not_allowed"}
+
+
 def test_counts_of_all_patients_are_told_once(desk: Desk, job: str, manifest: Manifest) -> None:
     texts = {"config": manifest.config.model_dump_json(), "outcomes": "[]", "sites": '["north"]'}
 

@@ -10,10 +10,9 @@ from pydantic import ValidationError
 from federated.governance.conftest import Parties
 from sojourn.errors import JobRefusedError
 from sojourn.federated.config import FederatedConfig
-from sojourn.federated.governance.keys import public_text
+from sojourn.federated.governance.keys import canonical, public_text
 from sojourn.federated.governance.manifest import (
     Manifest,
-    canonical,
     code_digest,
     propose,
     sign_manifest,

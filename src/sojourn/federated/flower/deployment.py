@@ -16,7 +16,8 @@ from sojourn.federated.flower.homes import CoordinatorHome, SiteHome
 from sojourn.federated.governance.governed import GovernedSite
 from sojourn.federated.governance.keys import public_text
 from sojourn.federated.governance.manifest import Manifest, code_digest, propose, sign_manifest, verify_manifest
-from sojourn.federated.messages import Message, Refusal, check_scores
+from sojourn.federated.messages import Message, Refusal
+from sojourn.federated.scores import PARTS, check_scores
 from sojourn.files import atomic_file
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _score(site: str, answer: Message | Refusal) -> SiteScore:
     if not answer.numbers:
         return SiteScore(site, math.nan, 0, "too_few")
     events = answer.numbers["events"]
-    nats = sum(answer.numbers[name] for name in ("nats_gap", "nats_code", "nats_value"))
+    nats = sum(answer.numbers[name] for name in PARTS)
     return SiteScore(site, nats / events / math.log(2), int(events), "ok")
 
 

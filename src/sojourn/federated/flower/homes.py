@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sojourn.errors import ConfigError
-from sojourn.federated.flower.tls import make_certificates, make_node_key
+from sojourn.federated.flower.tls import is_certificate, is_node_public, make_certificates, make_node_key
 from sojourn.federated.governance.approval import Approvals
 from sojourn.federated.governance.audit import AuditLog
-from sojourn.federated.governance.keys import fingerprint, make_key, public_text, read_key
+from sojourn.federated.governance.keys import fingerprint, is_public, make_key, public_text, read_key
 from sojourn.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class CoordinatorHome:
         """The key that signs manifests and questions."""
         return read_key(self.path / "coordinator.key")
 
+    @property
+    def fingerprint(self) -> str:
+        """What hospitals compare by telephone: that of the whole invitation."""
+        return fingerprint(read_invitation(self.path / INVITATION))
+
     def registrations(self) -> dict[str, dict[str, str]]:
         """Node key and signing key of each registered site."""
         return {path.stem: read_json(path) for path in sorted((self.path / _SITES).glob("*.json"))}
@@ -55,12 +60,17 @@ class CoordinatorHome:
         ConfigError
             If the file is no registration, or the name or key belongs to another site already.
         """
-        told = read_json(registration)
-        if not isinstance(told, dict) or told.keys() != {"name", "node_key", "key"}:
-            raise ConfigError(
-                f"{registration} must be made by `sojourn federate join`; it is not. Ask the site for it."
-            )
-        name = checked_name(str(told["name"]))
+        return self.admit(read_registration(registration))
+
+    def admit(self, told: dict[str, str]) -> str:
+        """Let the site in that told this in its registration; its name.
+
+        Raises
+        ------
+        ConfigError
+            If the name or a key belongs to another site already.
+        """
+        name = told["name"]
         for other, known in self.registrations().items():
             if known == told:
                 return name
@@ -69,8 +79,8 @@ class CoordinatorHome:
                     f"a site must have a name and keys of its own; {name} shares one with {other}. Remove the old one."
                 )
                 raise ConfigError(msg)
+        self.log.append("registered", site=name, key=fingerprint(told))
         write_json(self.path / _SITES / f"{name}.json", told)
-        self.log.append("registered", site=name, key=fingerprint(told["key"]))
         return name
 
 
@@ -95,6 +105,17 @@ class SiteHome:
     def key(self) -> "Ed25519PrivateKey":
         """The key that signs the site's answers."""
         return read_key(self.path / "site.key")
+
+    @property
+    def fingerprint_of_coordinator(self) -> str:
+        """That of the invitation that was taken: where the site connects to, whose certificate and key it believes."""
+        authority = (self.path / "ca.crt").read_text()
+        return fingerprint({"address": self.address, "authority": authority, "key": self.coordinators[0]})
+
+    @property
+    def fingerprint(self) -> str:
+        """What the coordinator compares by telephone: that of the whole registration."""
+        return fingerprint(read_registration(self.path / REGISTRATION))
 
     @property
     def private(self) -> Path:
@@ -144,7 +165,7 @@ def init_coordinator(path: Path, *, address: str, listen: str | None = None) -> 
     write_json(path / INVITATION, invitation)
     write_json(path / COORDINATOR, {"host": listen or "127.0.0.1", "port": port})
     home = open_coordinator(path)
-    home.log.append("made", key=fingerprint(public_text(key)))
+    home.log.append("made", key=home.fingerprint)
     return home
 
 
@@ -166,12 +187,7 @@ def join_site(path: Path, *, name: str, store: Path, invitation: Path) -> SiteHo
     from sojourn.events.store import EventStore
 
     _refuse_taken(path)
-    told = read_json(invitation)
-    if not isinstance(told, dict) or told.keys() != {"address", "authority", "key"}:
-        raise ConfigError(
-            f"{invitation} must be made by `sojourn federate init`; it is not. Ask the coordinator for it."
-        )
-    split_address(str(told["address"]))
+    told = read_invitation(invitation)
     known = sorted(EventStore.open(store).subjects["site"].unique())
     if checked_name(name) not in known:
         raise ConfigError(f"--name must be a site of {store}; got {name!r}. It has {', '.join(known[:5])}.")
@@ -183,8 +199,45 @@ def join_site(path: Path, *, name: str, store: Path, invitation: Path) -> SiteHo
     settings = {"name": name, "store": str(store.resolve()), "address": told["address"], "coordinators": [told["key"]]}
     write_json(path / SITE, settings)
     home = open_site(path)
-    home.log.append("joined", site=name, key=fingerprint(told["key"]))
+    home.log.append("joined", site=name, key=home.fingerprint_of_coordinator)
     return home
+
+
+def read_invitation(path: Path) -> dict[str, str]:
+    """Address, authority and key of a coordinator, from the file that `init_coordinator` wrote.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    told = _texts_in(path, {"address", "authority", "key"})
+    if told is None or not is_public(told["key"]) or not is_certificate(told["authority"]):
+        raise ConfigError(f"{path} must be made by `sojourn federate init`; it is not. Ask the coordinator for it.")
+    split_address(told["address"])
+    return told
+
+
+def read_registration(path: Path) -> dict[str, str]:
+    """Name and public keys of a site, from the file that `join_site` wrote.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    told = _texts_in(path, {"name", "node_key", "key"})
+    if told is None or not is_public(told["key"]) or not is_node_public(told["node_key"]):
+        raise ConfigError(f"{path} must be made by `sojourn federate join`; it is not. Ask the site for it.")
+    checked_name(told["name"])
+    return told
+
+
+def _texts_in(path: Path, names: set[str]) -> dict[str, str] | None:
+    """The texts of a JSON file that holds these and nothing else; None for any other."""
+    told = read_json(path)
+    is_one = isinstance(told, dict) and told.keys() == names and all(isinstance(text, str) for text in told.values())
+    return told if is_one else None
 
 
 def open_coordinator(path: Path) -> CoordinatorHome:

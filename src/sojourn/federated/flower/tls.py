@@ -57,11 +57,28 @@ def make_node_key(path: Path) -> str:
 
 def node_public(key: Any) -> str:
     """The public half of a node's key, as Flower registers it."""
-    serialization = need("cryptography.hazmat.primitives.serialization", "federated")
-    public: bytes = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return public.decode()
+    return _public_pem(key.public_key())
+
+
+def is_node_public(text: str) -> bool:
+    """Whether a text is the public half of a node's key, in the one form in which `node_public` writes it."""
+    serialization, ec = need("cryptography.hazmat.primitives.serialization", "federated"), need(_CURVE, "federated")
+    exceptions = need("cryptography.exceptions", "federated")
+    try:
+        key = serialization.load_pem_public_key(text.encode())
+    except (ValueError, exceptions.UnsupportedAlgorithm):
+        return False
+    is_curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
+    return is_curve and _public_pem(key) == text
+
+
+def is_certificate(text: str) -> bool:
+    """Whether a text is one certificate, as PEM."""
+    x509 = need("cryptography.x509", "federated")
+    try:
+        return len(x509.load_pem_x509_certificates(text.encode())) == 1
+    except ValueError:
+        return False
 
 
 def read_node_key(path: Path) -> Any:
@@ -73,6 +90,12 @@ def read_node_key(path: Path) -> Any:
 def _new_key() -> Any:
     ec = need(_CURVE, "federated")
     return ec.generate_private_key(ec.SECP384R1())
+
+
+def _public_pem(key: Any) -> str:
+    serialization = need("cryptography.hazmat.primitives.serialization", "federated")
+    content: bytes = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return content.decode()
 
 
 def _pem(key: Any) -> bytes:

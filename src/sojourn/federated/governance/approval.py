@@ -16,8 +16,9 @@ from sojourn.tasks.definitions import get_task
 
 _TEXTS = frozenset({"config", "outcomes", "sites"})
 _WITH_CONFIG = ("survey", "hazards", "start")
-_AT_THE_END = ("label", "validate", "exposure")
-"""Questions about the finished model: in every round, with weights chosen for it, they would be many attacks."""
+AT_THE_END = ("label", "validate", "exposure")
+"""Questions about the finished model: in every round, with weights chosen for it, they would be many attacks. That the
+last round is over is the coordinator's word, so a site that answered one of them trains no more."""
 ONCE = ("survey", "hazards")
 """Counts of all patients: the difference of two such answers would tell of the few in whom they differ."""
 
@@ -157,7 +158,7 @@ def check_question(manifest: Manifest, message: Message, site: str) -> None:
         msg = f"question must be one of {', '.join(manifest.statistics)}; got {message.kind!r}."
         raise JobRefusedError("kind_not_allowed", msg)
     most = 1 if message.kind in _WITH_CONFIG else manifest.config.rounds
-    least = most - 1 if message.kind in _AT_THE_END else 0
+    least = most - 1 if message.kind in AT_THE_END else 0
     if not least <= message.round < most:
         msg = f"round of a {message.kind} must be from {least} to {most - 1}, as was agreed to; got {message.round}."
         raise JobRefusedError("round_not_allowed", msg)

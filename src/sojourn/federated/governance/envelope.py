@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sojourn.errors import JobRefusedError, UpdateRefusedError
-from sojourn.federated.governance.keys import is_signed, public_text, sign
-from sojourn.federated.governance.manifest import canonical
+from sojourn.federated.governance.keys import canonical, is_signed, public_text, sign
 from sojourn.federated.messages import UNREADABLE, Message, pack, unpack
 
 if TYPE_CHECKING:

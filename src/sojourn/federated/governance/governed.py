@@ -7,7 +7,7 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from sojourn.errors import BudgetError, JobRefusedError, SojournError, UpdateRefusedError
-from sojourn.federated.governance.approval import ONCE, Approvals, check_question
+from sojourn.federated.governance.approval import AT_THE_END, ONCE, Approvals, check_question
 from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
 from sojourn.federated.governance.manifest import Manifest
 from sojourn.federated.messages import Message, pack, unpack
@@ -85,8 +85,8 @@ class GovernedSite:
             content = known.read_bytes()
             self._note("answered_again", job, message, question, content)
             return content
-        if message.kind in _ROUNDS and message.round < self._last_answered(message.kind, job):
-            raise JobRefusedError("over", "the round must not be over; later ones have been answered.")
+        if message.kind in _ROUNDS and self._is_over(message, job):
+            raise JobRefusedError("over", "the round must not be over; what comes after it has been answered.")
         self._count(manifest, message, asked)
         if message.kind in _ROUNDS and self._active() != job:
             raise JobRefusedError("not_started", "the job must be started here before its rounds; it was not.")
@@ -117,10 +117,12 @@ class GovernedSite:
     def _outbox(self, message: Message, asked: str, job: str) -> Path:
         return self.folder / "outbox" / job[:16] / f"{message.kind}-{message.round}-{asked[:32]}.safetensors"
 
-    def _last_answered(self, kind: str, job: str) -> int:
-        """Last round of a kind of question that was answered."""
-        answers = (self.folder / "outbox" / job[:16]).glob(f"{kind}-*.safetensors")
-        return max((int(path.name.split("-")[1]) for path in answers), default=0)
+    def _is_over(self, message: Message, job: str) -> bool:
+        """Whether anything of a later round was answered or, for a round of training, about the finished model."""
+        names = [path.name.split("-") for path in (self.folder / "outbox" / job[:16]).glob("*-*.safetensors")]
+        answered = [(name[0], int(name[1])) for name in names if name[0] in _ROUNDS]
+        is_finished = any(kind in AT_THE_END for kind, _ in answered)
+        return any(message.round < number for _, number in answered) or (message.kind == "train" and is_finished)
 
     def _keep(self, place: Path, message: Message, content: bytes) -> None:
         """Keep the answer, and forget those of its kind from rounds that are over."""

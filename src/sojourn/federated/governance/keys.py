@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sojourn.errors import ConfigError
 from sojourn.extras import need
@@ -86,13 +88,35 @@ def is_signed(content: bytes, public: str, signature: str) -> bool:
     return public.startswith(_KIND)
 
 
-def fingerprint(public: str) -> str:
-    """A short form of a public key, to be compared by telephone.
+def is_public(public: str) -> bool:
+    """Whether a text is the public half of a signing key, in the one form in which `public_text` writes it."""
+    ed25519 = need("cryptography.hazmat.primitives.asymmetric.ed25519", "federated")
+    try:
+        raw = base64.b64decode(public.removeprefix(_KIND), validate=True)
+        key = ed25519.Ed25519PublicKey.from_public_bytes(raw)
+    except ValueError:
+        return False
+    return _KIND + base64.b64encode(key.public_bytes_raw()).decode() == public
+
+
+def canonical(content: Any) -> bytes:
+    """JSON in the one form that is signed, and of which fingerprints are taken.
 
     Examples
     --------
-    >>> fingerprint("ed25519:AAAA")
-    '09db 28f2 cb4c f236 bcc4'
+    >>> canonical({"b": 1, "a": "ö"})
+    b'{"a":"\\\\u00f6","b":1}'
     """
-    digest = hashlib.sha256(public.encode()).hexdigest()
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def fingerprint(told: Mapping[str, str]) -> str:
+    """A short form of all that one party told another, to be compared by telephone: no word of it can be changed.
+
+    Examples
+    --------
+    >>> fingerprint({"key": "ed25519:AAAA", "address": "fl.example.org:9092"})
+    '7e09 0c46 b30a 2c19 af90'
+    """
+    digest = hashlib.sha256(canonical(dict(told))).hexdigest()
     return " ".join(digest[at : at + 4] for at in range(0, 20, 4))

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sojourn.errors import JobRefusedError
 from sojourn.federated.config import FederatedConfig
-from sojourn.federated.governance.keys import fingerprint, is_signed, public_text, sign
+from sojourn.federated.governance.keys import canonical, is_signed, public_text, sign
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -75,17 +75,6 @@ class Signed(NamedTuple):
     manifest: Manifest
     key: str
     """Public key of the coordinator."""
-
-
-def canonical(content: Any) -> bytes:
-    """JSON in the one form that is signed.
-
-    Examples
-    --------
-    >>> canonical({"b": 1, "a": "ö"})
-    b'{"a":"\\\\u00f6","b":1}'
-    """
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 @cache
@@ -171,9 +160,7 @@ def verify_manifest(
         )
         raise JobRefusedError("malformed", msg) from error
     if key not in allowed:
-        msg = (
-            f"manifest must be of a coordinator on this site's list; its key is {fingerprint(key)}. Add it by joining."
-        )
+        msg = "manifest must be of a coordinator on this site's list; its key is another. Add it by joining."
         raise JobRefusedError("unknown_coordinator", msg)
     if not is_signed(manifest.content, key, signature):
         msg = f"manifest {manifest.name!r} must be as its coordinator signed it; it was changed. Ask for it again."
