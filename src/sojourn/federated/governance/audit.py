@@ -5,17 +5,15 @@ the log holds the last line's number and hash, so a cut tail shows too. Whoever 
 anew: that is why sites tell the coordinator the hash of their last line with every answer, which it logs in turn.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from sojourn.files import atomic_file, cut_torn
+from sojourn.files import atomic_file, cut_torn, locked
 
 _FIRST = "0" * 64
 _FIELDS = frozenset(
@@ -62,7 +60,7 @@ class AuditLog:
         unknown = told.keys() - _FIELDS
         assert not unknown, f"the log has no place for {sorted(unknown)}"
         said = {name: value[:_MAX_LENGTH] if isinstance(value, str) else value for name, value in told.items()}
-        with self._locked() as file:
+        with locked(self.path) as file:  # a node and a command may both have something to add
             if cut_torn(self.path):  # a line that a crash cut short; the next one must not be glued to it
                 self._write(file, "recovered", {})
             return self._write(file, event, said)
@@ -143,14 +141,6 @@ class AuditLog:
                 problems.append(f"the line that the site told last on {line['time'][:19]} stands before an older one")
             last = last if at is None else max(last, at)
         return tuple(problems)
-
-    @contextmanager
-    def _locked(self) -> Iterator[BinaryIO]:
-        """The file, for one writer at a time: a node and a command may both have something to add."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
 
     @staticmethod
     def _last(content: bytes) -> tuple[int, str]:
