@@ -145,16 +145,17 @@ def test_a_round_is_not_asked_about_again_and_again(desk: Desk, job: str, manife
     [
         (BudgetError("epsilon 3.21 of 3"), "budget"),
         (DataError("patient 7"), "site_error"),
-        (FederationError("x"), "site_error"),
+        (FederationError("[/x] of a folder with brackets"), "site_error"),
     ],
 )
 def test_the_text_of_an_error_stays_at_the_site(
-    error: Exception, why: str, desk: Desk, job: str, manifest: Manifest
+    error: Exception, why: str, desk: Desk, job: str, manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     desk.inner.error = error
     letter = desk.ask(start(manifest), job)
     assert letter.said["reason"] == why
     assert str(error) not in "".join(letter.said.values())
+    assert f"{type(error).__name__}: {error}\n" in capsys.readouterr().err  # where its owner reads it
 
 
 def test_the_answer_tells_the_head_of_the_log(desk: Desk, job: str, manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ from sojourn.errors import BudgetError, JobRefusedError, SojournError, UpdateRef
 from sojourn.federated.governance.approval import ONCE, Approvals, check_question
 from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
 from sojourn.federated.governance.manifest import Manifest
-from sojourn.federated.messages import Message, pack, unpack
+from sojourn.federated.messages import Message, Refusal, pack, unpack
 from sojourn.federated.transport import Answering
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.progress import console
@@ -59,13 +59,12 @@ class GovernedSite:
             content = self._offered(letter) if letter.said.get("type") == OFFER else self._answered(letter, question)
         except (JobRefusedError, UpdateRefusedError) as error:
             return self._refused(question, error.reason, str(error))
-        except BudgetError:
+        except BudgetError as error:
+            _tell_owner(error)
             # Only the reason leaves: how much of its budget a site has spent, and on whom, is its own business.
             return self._refused(question, "budget", "the site's privacy budget does not allow it.")
         except Exception as error:  # noqa: BLE001  (whatever a question makes of the code here, the node goes on)
-            if not isinstance(error, SojournError):
-                place = extract_tb(error.__traceback__)[-1]  # not its text, which may hold a value
-                console.print(f"a question led to {type(error).__name__} in {place.filename}, line {place.lineno}")
+            _tell_owner(error)
             return self._refused(question, "site_error", type(error).__name__)
         return seal(content, {"site": self.name, "question": question, "head": self.log.head}, self._key)
 
@@ -156,3 +155,15 @@ class GovernedSite:
         head = self.log.append("refused", question=question, reason=reason)
         said = {"site": self.name, "question": question, "reason": reason, "detail": detail, "head": head}
         return seal(b"", said, self._key)
+
+
+def _tell_owner(error: Exception) -> None:
+    """Say on the node's console why there is no answer: with the text of our own errors alone, as others may hold a
+    value of a record."""
+    said = type(error).__name__
+    if isinstance(error, SojournError):
+        said += f": {Refusal.told('', str(error)).detail}"  # one line: some of its words came with the question
+    else:
+        place = extract_tb(error.__traceback__)[-1]
+        said += f" in {place.filename}, line {place.lineno}"
+    console.print(f"a question led to {said}", markup=False, highlight=False, soft_wrap=True)
