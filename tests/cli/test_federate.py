@@ -115,6 +115,20 @@ def test_words_of_the_log_are_shown_as_they_are(homes: tuple[Path, Path], capsys
     assert "by DPO [/minute 17]" in done.err
 
 
+def test_a_job_of_an_earlier_version_is_shown_and_can_be_revoked(
+    homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator, site = homes
+    digest = offered(coordinator, site)
+    path = open_site(site).approvals.folder / f"{digest}.manifest.json"
+    path.write_text(path.read_text().replace('"config":{', '"config":{"old_setting":1,'))
+    assert "of another version" in call(capsys, "federate", "status", site).out
+    refused = call(capsys, "federate", "approve", site, digest[:8], "--yes")
+    assert (refused.code, "by this version" in refused.err) == (1, True)
+    assert call(capsys, "federate", "approve", site, digest[:8], "--revoke").code == 0
+    assert open_site(site).approvals.state(digest) == "revoked"
+
+
 def test_a_hospital_gets_its_own_run(
     homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -346,7 +346,7 @@ def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
 def _say_site(home: "SiteHome") -> None:
     from sojourn.federated.privacy.ledger import balance_of
 
-    jobs = [{"job": c.digest[:12], "name": c.name, "state": c.state} for c in home.approvals.offered()]
+    jobs = [{"job": c.digest[:12], "name": c.name, "state": c.stands} for c in home.approvals.offered()]
     print_table(jobs, title=f"jobs offered to {home.name}")
     say(f"node of {literal(home.name)}: connects outward to {literal(home.address)}")
     balance = balance_of(home.private)
