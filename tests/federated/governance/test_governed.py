@@ -95,6 +95,23 @@ def test_an_approved_job_is_answered_and_written_down(desk: Desk, job: str, mani
     assert desk.ask(train(1), job).said["reason"] == "revoked"
 
 
+def test_a_question_has_one_digest_in_the_logs_of_both_parties(desk: Desk, job: str, manifest: Manifest) -> None:
+    """That of its content, as the coordinator notes it; the site noted the envelope's, which no other log held."""
+    asked = [start(manifest), train(0), train(9)]
+    reasons = [desk.ask(message, job).said.get("reason") for message in (*asked, train(0))]
+    assert reasons == [None, None, "round_not_allowed", None]
+    noted = [(line["event"], line["question"]) for line in desk.approvals.log.lines() if "question" in line]
+    first, second, third = (digest(pack(message)) for message in asked)
+    assert noted == [
+        ("asked", first),
+        ("answered", first),
+        ("asked", second),
+        ("answered", second),
+        ("refused", third),
+        ("answered_again", second),
+    ]
+
+
 def test_a_stranger_another_site_and_a_changed_letter_are_refused(desk: Desk, job: str, manifest: Manifest) -> None:
     assert desk.ask(start(manifest), job, by="stranger").said["reason"] == "unknown_sender"
     assert desk.ask(start(manifest), job, site="south").said["reason"] == "other_site"

@@ -114,9 +114,11 @@ class AuditLog:
         return AuditReport(len(texts), before, tuple(problems))
 
     def missing_from(self, witness: "AuditLog", site: str) -> tuple[str, ...]:
-        """What a coordinator's log remembers of this site's log and this log does not hold, or holds in another order.
+        """What a coordinator's log remembers of this site's log and this log does not hold, or holds in another order;
+        and questions in this log that the coordinator's, which was told of later lines, does not hold.
 
-        A log that was written anew from its first line is whole by itself; only who was told its last lines knows.
+        A log that was written anew from its first line is whole by itself; only who was told its last lines knows. A
+        question that the coordinator has not noted came from somebody else who has its key.
 
         Parameters
         ----------
@@ -126,7 +128,7 @@ class AuditLog:
         Returns
         -------
         tuple of str
-            One sentence for each answer; empty where the two agree.
+            One sentence for each answer or question; empty where the two agree.
         """
         content = self.path.read_bytes() if self.path.exists() else b""
         place = {_hash(text): number for number, text in enumerate(content.splitlines(), 1)} | {_FIRST: 0}
@@ -140,7 +142,17 @@ class AuditLog:
             elif at < last:
                 problems.append(f"the line that the site told last on {line['time'][:19]} stands before an older one")
             last = last if at is None else max(last, at)
-        return tuple(problems)
+        return (*problems, *self._unasked(witness, site, until=last))
+
+    def _unasked(self, witness: "AuditLog", site: str, *, until: int) -> list[str]:
+        """Questions in the first lines, of jobs that a coordinator's log knows, that it did not note as asked."""
+        noted = [line for line in witness.lines() if line.get("event") == "asked" and line.get("site") == site]
+        jobs, asked = ({line.get(name) for line in noted} for name in ("job", "question"))
+        return [
+            f"the question in line {number} is none that the coordinator noted"
+            for number, line in enumerate(self.lines()[:until], 1)
+            if line.get("event") == "asked" and line.get("job") in jobs and line.get("question") not in asked
+        ]
 
     @staticmethod
     def _last(content: bytes) -> tuple[int, str]:
