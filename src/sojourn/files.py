@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sojourn.errors import DataError
 
@@ -88,6 +89,35 @@ def cut_torn(path: Path) -> bool:
         os.fsync(side.fileno())
     os.truncate(path, whole)
     return True
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[BinaryIO]:
+    """Open a file for reading and adding to it, for one holder at a time; one that is killed lets go of it.
+
+    Windows has no such locks, and nothing is held there.
+
+    Raises
+    ------
+    BlockingIOError
+        If somebody else holds it and `wait` is false.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "log"
+    >>> with locked(path) as file:
+    ...     _ = file.write(b"line")
+    >>> path.read_text()
+    'line'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield file
 
 
 def sha256(path: Path) -> str:

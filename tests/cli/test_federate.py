@@ -89,6 +89,46 @@ def test_wrong_calls_are_explained(homes: tuple[Path, Path], capsys: pytest.Capt
     assert call(capsys, "federate", "evaluate", coordinator, site).code == 1
 
 
+def test_options_of_the_other_role_are_refused(homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Ignored, they looked obeyed: `approve COORDINATOR ... --revoke` let a site in."""
+    coordinator, site = homes
+    for path in (coordinator / "sites").iterdir():
+        path.unlink()
+    for options in (["--revoke"], ["--epsilon", "3"], ["--by", "the board"]):
+        told = call(capsys, "federate", "approve", coordinator, site / "registration.json", *options, "--yes")
+        assert (told.code, options[0] in told.err) == (2, True)
+    assert open_coordinator(coordinator).registrations() == {}
+    digest = offered(coordinator, site)
+    told = call(capsys, "federate", "approve", site, digest[:8], "--revoke", "--epsilon", "4")
+    assert (told.code, "--epsilon" in told.err) == (2, True)
+    assert open_site(site).approvals.state(digest) == "waiting"
+    given = (["--config", "c.yaml"], ["--purpose", "x"], ["--min-consents", "1"], ["--patience", "0"], ["--json"])
+    for options in (["runs/x"], *given):
+        told = call(capsys, "federate", "run", site, *options)
+        assert (told.code, "of a coordinator" in told.err) == (2, True)
+
+
+def test_words_of_the_log_are_shown_as_they_are(homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    open_site(homes[1]).log.append("approved", by="DPO [/minute 17]", job="a" * 64)
+    done = call(capsys, "federate", "status", homes[1])
+    assert done.code == 0, done.err
+    assert "by DPO [/minute 17]" in done.err
+
+
+def test_a_job_of_an_earlier_version_is_shown_and_can_be_revoked(
+    homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator, site = homes
+    digest = offered(coordinator, site)
+    path = open_site(site).approvals.folder / f"{digest}.manifest.json"
+    path.write_text(path.read_text().replace('"config":{', '"config":{"old_setting":1,'))
+    assert "of another version" in call(capsys, "federate", "status", site).out
+    refused = call(capsys, "federate", "approve", site, digest[:8], "--yes")
+    assert (refused.code, "by this version" in refused.err) == (1, True)
+    assert call(capsys, "federate", "approve", site, digest[:8], "--revoke").code == 0
+    assert open_site(site).approvals.state(digest) == "revoked"
+
+
 def test_a_hospital_gets_its_own_run(
     homes: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

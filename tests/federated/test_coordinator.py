@@ -419,6 +419,40 @@ def test_under_scaffold_nothing_of_rare_codes_leaves_a_site(toy_store: EventStor
                 assert not update.tensors[part + name][: len(told)][~told].any()
 
 
+class Told(Changed):
+    """Keeps what the sites were sent to train with."""
+
+    def __init__(self, inner: InProcess, change: Callable[[str, Message], Message | Refusal]) -> None:
+        super().__init__(inner, change)
+        self.sent: list[Message] = []
+
+    def ask(self, requests: Mapping[str, Message], *, timeout_s: float) -> Iterator[tuple[str, Message | Refusal]]:
+        self.sent += [message for message in requests.values() if message.kind == "train"]
+        return super().ask(requests, timeout_s=timeout_s)
+
+
+def test_under_scaffold_corrections_cancel_though_an_answer_was_not_used(network_of: Make, tmp_path: Path) -> None:
+    """Control variates that were kept at the sites went on without the coordinator, for good."""
+
+    def spoil(site: str, answer: Message) -> Message | Refusal:
+        if answer.kind != "train" or (site, answer.round) not in (("west", 1), ("south", 2)):
+            return answer
+        if site == "west":
+            return Refusal("unreachable")
+        return answer._replace(tensors={name: tensor * np.nan for name, tensor in answer.tensors.items()})
+
+    network = Told(network_of(), spoil)
+    config = SMALL | {"rounds": 5, "strategy": {"name": "scaffold"}}
+    assert federate(network, tmp_path / "run", config=config).refused == 2
+    for round_ in range(1, 5):
+        sent = [message.tensors for message in network.sent if message.round == round_]
+        assert len(sent) == 3
+        names = [name for name in sent[0] if name.startswith(CONTROL)]
+        left = max(float(np.abs(sum(tensors[name] for tensors in sent)).max()) for name in names)
+        most = max(float(np.abs(tensors[name]).max()) for tensors in sent for name in names)
+        assert left < 1e-5 * most
+
+
 def test_a_training_leaves_what_an_earlier_one_left_at_a_site(network_of: Make, tmp_path: Path) -> None:
     sites = network_of(tmp_path / "sites")
     federate(sites, tmp_path / "one", config=SMALL | {"personal": True})

@@ -77,6 +77,36 @@ def test_sites_tell_an_interval_and_nothing_else(tmp_path: Path) -> None:
     assert exposure_of("a", Refusal("budget", "")).told == "budget"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"auroc": None},
+        {"extra": 1.0},
+        {"auroc": 7.0, "lower": -3.0, "upper": 9.0},
+        {"lower": 0.6},
+        {"upper": 1.2},
+        {"members": -5.0},
+        {"others": 1.0},
+        {"members": 1e300},
+    ],
+)
+def test_an_answer_that_cannot_be_is_no_consent(change: dict[str, float | None], tmp_path: Path) -> None:
+    usual = {"members": 40.0, "others": 30.0, "auroc": 0.52, "lower": 0.44, "upper": 0.6}
+    numbers = {name: number for name, number in (usual | change).items() if number is not None}
+    assert exposure_of("north", Message("exposure", 2, {}, usual)) == SAFE
+    found = exposure_of("south", Message("exposure", 2, {}, numbers))
+    assert found == SiteExposure("south", 0, 0, None, None, None, "malformed")
+    with pytest.raises(FederationError, match=r"south \(malformed\)"):
+        release(tmp_path / "run", tmp_path / "out", [SAFE, found])
+
+
+def test_a_refusal_is_no_consent_whatever_it_calls_itself() -> None:
+    for word in ("ok", "too_few"):
+        assert exposure_of("south", Refusal.told(word, "")).told == "malformed"
+    assert exposure_of("south", Message("evaluate", 2)).told == "wrong_kind"
+    assert exposure_of("south", Message("exposure", 2, {"w": np.ones(2)})).told == "wrong_names"
+
+
 def test_a_released_run_tells_no_hospital_from_another(run: Path, toy_store: EventStore, tmp_path: Path) -> None:
     report = release(run, tmp_path / "out", [SAFE, SILENT])
     assert report.sites_removed == 3

@@ -46,15 +46,16 @@ def test_fedadam_and_fedyogi_by_hand() -> None:
     assert moved(config.FedYogi(**settings)) == pytest.approx(10 + 0.1 / (3**0.5 + 1))
 
 
-def test_scaffold_takes_in_the_changes_of_the_control_variates() -> None:
+def test_scaffold_sends_how_far_a_sites_control_variate_is_from_their_mean() -> None:
     strategy = started(config.Scaffold())
     assert strategy.sent_to("a", 0).keys() == {"w", "control.w"}
     deltas: dict[str, Tensors] = {s: d | {"control.w": 2 * d["w"]} for s, d in DELTAS.items()}
     strategy.update(0, deltas, SHARES)
     assert strategy.weights["w"].tolist() == [12.0]
-    assert strategy.sent_to("a", 1)["control.w"].tolist() == [6.0]  # the plain mean of 2 and 10
-    strategy.update(1, {"a": deltas["a"]}, {"a": 1.0})
-    assert strategy.sent_to("a", 2)["control.w"].tolist() == [7.0]  # half of the sites answered: 6 + 2 / 2
+    # The plain mean of 2 and 10 is 6.
+    assert [strategy.sent_to(site, 1)["control.w"].tolist() for site in "ab"] == [[4.0], [-4.0]]
+    strategy.update(1, {"a": {"w": np.zeros(1, np.float32), "control.w": np.array([4.0], np.float32)}}, {"a": 1.0})
+    assert [strategy.sent_to(site, 2)["control.w"].tolist() for site in "ab"] == [[3.0], [-3.0]]  # 10 is still b's
 
 
 def test_models_of_a_daisy_chain_change_places_until_the_mean() -> None:
@@ -81,6 +82,9 @@ def test_a_resumed_strategy_goes_on_to_the_same_weights(settings: config.Strateg
     for round_ in range(2, 4):
         second.update(round_, deltas, SHARES)
     np.testing.assert_array_equal(second.weights["w"], whole.weights["w"])
+    for site in SITES:
+        one, other = (strategy.sent_to(site, 4) for strategy in (second, whole))
+        assert {name: tensor.tolist() for name, tensor in one.items()} == {n: t.tolist() for n, t in other.items()}
 
 
 def test_the_mean_does_not_depend_on_the_order_of_the_sites() -> None:

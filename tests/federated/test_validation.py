@@ -17,7 +17,7 @@ from sojourn.federated.governance.manifest import propose
 from sojourn.federated.messages import Message, Refusal
 from sojourn.federated.site import Site
 from sojourn.federated.transport import InProcess
-from sojourn.federated.validation import figures_of
+from sojourn.federated.validation import figures_of, mean_auroc
 from sojourn.tasks.definitions import get_task
 from sojourn.training.run import Run
 from sojourn.trust.metrics import auroc
@@ -61,6 +61,31 @@ def test_figures_are_those_of_the_ordinary_commands(run: Path, larger_store: Eve
 def test_nothing_is_told_of_few_patients(run: Path, larger_store: EventStore) -> None:
     everyone = tuple(larger_store.subjects.filter(pl.col("split") == "held_out")["subject_id"])
     assert figures_of("north", ask(run, larger_store, "north", TASK, everyone[1:])).told == "too_few"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"auroc": 7.0},
+        {"auroc_lower": 0.9},
+        {"patients": -4.0},
+        {"with_outcome": 0.0},
+        {"with_outcome": 0.5},
+        {"with_outcome": 50.0},
+        {"expected_observed": -1.0},
+        {"expected_observed": None},
+        {"another": 1.0},
+    ],
+)
+def test_figures_that_cannot_be_are_not_shown(change: dict[str, float | None]) -> None:
+    usual = {"patients": 50.0, "with_outcome": 10.0, "auroc": 0.7, "auroc_lower": 0.6, "auroc_upper": 0.8}
+    usual |= {"expected_observed": 1.1, "expected_observed_lower": 0.9, "expected_observed_upper": 1.4}
+    numbers = {name: number for name, number in (usual | change).items() if number is not None}
+    one, other = (figures_of("south", Message("validate", 2, {}, told)) for told in (usual, numbers))
+    assert (one.told, one.patients, one.with_outcome, one.expected_observed) == ("ok", 50, 10, 1.1)
+    assert (other.told, other.patients) == ("malformed", 0)
+    assert mean_auroc([one, other]) == 0.7
+    assert figures_of("south", Message("train", 2, {}, usual)).told == "wrong_kind"
 
 
 def test_a_file_is_no_task(run: Path, larger_store: EventStore, tmp_path: Path) -> None:

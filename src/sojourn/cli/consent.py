@@ -11,7 +11,7 @@ from sojourn.cli.printing import literal, print_table, say
 if TYPE_CHECKING:
     from sojourn.federated.config import Privacy
     from sojourn.federated.flower.homes import SiteHome
-    from sojourn.federated.governance.approval import Consent
+    from sojourn.federated.governance.manifest import Manifest
 
 
 def decide(home: "SiteHome", what: str | None, by: str, epsilon: float | None, revoke: bool, yes: bool) -> None:
@@ -19,17 +19,21 @@ def decide(home: "SiteHome", what: str | None, by: str, epsilon: float | None, r
     from sojourn.errors import ConfigError
 
     offered = home.approvals.offered()
-    found = [c for c in offered if (c.digest.startswith(what) if what else revoke or c.state == "waiting")]
+    usual = [c for c in offered if revoke or (c.state == "waiting" and c.manifest is not None)]
+    found = [c for c in offered if c.digest.startswith(what)] if what else usual
     if len(found) != 1:
-        states = ", ".join(f"{c.digest[:12]} {c.name} ({c.state})" for c in offered) or "none; run the node first"
+        states = ", ".join(f"{c.digest[:12]} {c.name} ({c.stands})" for c in offered) or "none; run the node first"
         raise ConfigError(f"WHAT must be the first digits of one job that was offered; there are: {states}.")
     job = found[0]
     if revoke:
         home.approvals.revoke(job.digest, by=by)
         say(f"consent to {literal(job.name)} was taken back; nothing more of it is answered")
         return
-    _show(job)
-    _check_limit(home, job, epsilon)
+    if job.manifest is None:
+        msg = f"a job must be as it was signed, by this version of Sojourn, to be agreed to; {job.digest[:12]} is not."
+        raise ConfigError(f"{msg} Ask the coordinator for a new one.")
+    _show(job.digest, job.manifest)
+    _check_limit(home, job.manifest, epsilon)
     if not yes:
         typer.confirm("Agree to exactly this?", abort=True)
     if epsilon is not None:
@@ -42,13 +46,13 @@ def decide(home: "SiteHome", what: str | None, by: str, epsilon: float | None, r
     say(f"{literal(job.name)} ({job.digest[:12]}) is approved; the node answers from now on")
 
 
-def _check_limit(home: "SiteHome", job: "Consent", epsilon: float | None) -> None:
+def _check_limit(home: "SiteHome", manifest: "Manifest", epsilon: float | None) -> None:
     """A job without noise costs more than any limit: agreeing to both would be agreeing to nothing."""
     from sojourn.errors import ConfigError
     from sojourn.federated.privacy.budget import read_budget
 
     limit = read_budget(home.private) if epsilon is None else epsilon
-    if job.manifest.epsilon is None and limit is not None and not math.isinf(limit):
+    if manifest.epsilon is None and limit is not None and not math.isinf(limit):
         msg = (
             f"a job without noise must not be limited by an epsilon; the site's limit is {limit:g}. Ask for a job with "
             "`privacy`, or take the limit away with --epsilon inf."
@@ -56,12 +60,12 @@ def _check_limit(home: "SiteHome", job: "Consent", epsilon: float | None) -> Non
         raise ConfigError(msg)
 
 
-def _show(job: "Consent") -> None:
+def _show(digest: str, manifest: "Manifest") -> None:
     """What a site would agree to, in full: what no row says in words stands as a setting that is not the usual one."""
-    manifest, config = job.manifest, job.manifest.config
+    config = manifest.config
     noise = f"epsilon {manifest.epsilon:g}" if manifest.epsilon else "none: no differential privacy"
     rows = {
-        "job": f"{manifest.name} ({job.digest[:12]})",
+        "job": f"{manifest.name} ({digest[:12]})",
         "purpose": manifest.purpose or "-",
         "sites": ", ".join(manifest.sites),
         "questions": ", ".join(manifest.statistics),

@@ -1,5 +1,6 @@
 """Commands of a real federated training: one coordinator, one node at each hospital."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from sojourn.cli.light import LightCommand, LightGroup
 from sojourn.cli.options import AsJson
-from sojourn.cli.printing import print_record, print_table, say
+from sojourn.cli.printing import literal, print_record, print_table, say
 
 if TYPE_CHECKING:
     from sojourn.federated.flower.homes import CoordinatorHome, SiteHome
@@ -65,7 +66,7 @@ def approve(
             help="Coordinator: a registration.json. Site: first digits of a job; the waiting one by default."
         ),
     ] = None,
-    by: Annotated[str, typer.Option(help="Who decides, for the audit log.")] = "",
+    by: Annotated[str, typer.Option(help="Site: who decides, for the audit log.")] = "",
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -87,10 +88,13 @@ def approve(
 
     opened = open_home(home)
     if isinstance(opened, CoordinatorHome):
+        _refuse_given("of a site's decision", {"--by": by, "--epsilon": epsilon is not None, "--revoke": revoke})
         _register(opened, what, yes)
     else:
         from sojourn.cli.consent import decide
 
+        if revoke:
+            _refuse_given("of consent", {"--epsilon": epsilon is not None})
         decide(opened, what, by or _user(), epsilon, revoke, yes)
 
 
@@ -104,7 +108,9 @@ def run(
     min_consents: Annotated[
         int | None, typer.Option(min=1, help="Coordinator: hospitals that must agree; `min_sites` by default.")
     ] = None,
-    patience: Annotated[float, typer.Option(help="Coordinator: seconds to wait for the hospitals to agree.")] = 3600.0,
+    patience: Annotated[
+        float | None, typer.Option(help="Coordinator: seconds to wait for the hospitals to agree; 3600 by default.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the node of a site, or lead a training; both go on where they were stopped.
@@ -119,6 +125,8 @@ def run(
     if isinstance(opened, SiteHome):
         from sojourn.federated.flower.deployment import run_node
 
+        given = {"RUN": run, "--config": config, "--purpose": purpose, "--json": as_json}
+        _refuse_given("of a coordinator", given | {"--min-consents": min_consents, "--patience": patience is not None})
         run_node(opened)
         return
     if run is None:
@@ -127,7 +135,9 @@ def run(
     from sojourn.federated.flower.deployment import run_coordinator
 
     settings = None if config is None else read_federated(config)
-    limits: dict[str, Any] = {"min_consents": min_consents, "patience_s": patience}
+    limits: dict[str, Any] = {"min_consents": min_consents}
+    if patience is not None:
+        limits |= {"patience_s": patience}
     print_record(run_coordinator(opened, run, config=settings, purpose=purpose, **limits), as_json)
 
 
@@ -149,7 +159,7 @@ def status(home: _Home) -> None:
         _say_site(opened)
     for line in opened.log.lines()[-5:]:
         words = [f"{name} {str(line[name])[:16]}" for name in ("site", "kind", "round", "reason", "by") if name in line]
-        say(f"[dim]{line['time'][:19]}[/] {line['event']} {', '.join(words)}")
+        say(f"[dim]{literal(line['time'][:19])}[/] {literal(line['event'] + ' ' + ', '.join(words))}")
 
 
 def audit(
@@ -312,6 +322,12 @@ def attack(
     print_record({"page": str(page), "site": site, "trainings": table}, as_json, table=table)
 
 
+def _refuse_given(whose: str, given: Mapping[str, object]) -> None:
+    """Refuse what the folder's party has no use for: ignored, it would look as if it had been obeyed."""
+    if names := [name for name, value in given.items() if value]:
+        raise typer.BadParameter(f"it is {whose}; leave it out here", param_hint=", ".join(names))
+
+
 def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
     from sojourn.federated.flower.homes import read_registration
     from sojourn.federated.governance.keys import fingerprint
@@ -328,9 +344,9 @@ def _register(home: "CoordinatorHome", what: str | None, yes: bool) -> None:
 def _say_site(home: "SiteHome") -> None:
     from sojourn.federated.privacy.ledger import balance_of
 
-    jobs = [{"job": c.digest[:12], "name": c.name, "state": c.state} for c in home.approvals.offered()]
+    jobs = [{"job": c.digest[:12], "name": c.name, "state": c.stands} for c in home.approvals.offered()]
     print_table(jobs, title=f"jobs offered to {home.name}")
-    say(f"node of {home.name}: connects outward to {home.address}")
+    say(f"node of {literal(home.name)}: connects outward to {literal(home.address)}")
     balance = balance_of(home.private)
     if balance is None:
         say("privacy ledger: nothing was spent")

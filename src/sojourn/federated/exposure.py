@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sojourn.errors import UpdateRefusedError
 from sojourn.federated.attacks.membership import membership_auroc, patient_losses
 from sojourn.federated.local import LocalTrainer
-from sojourn.federated.messages import Message, Refusal
+from sojourn.federated.messages import Message, Refusal, check_auroc, check_figures
 from sojourn.training.records import Ints
 from sojourn.training.selection import evenly
 from sojourn.trust.bootstrap import Interval
@@ -21,6 +22,7 @@ MOST = 300
 """Patients of each kind that are asked, at most."""
 LEAST = 10
 """Patients of each kind without whom an interval says nothing."""
+_TOLD = ("members", "others", "auroc", "lower", "upper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,32 @@ def exposure(trainer: LocalTrainer, others: Ints, *, least: int = LEAST) -> dict
 
 
 def exposure_of(site: str, answer: Message | Refusal) -> SiteExposure:
-    """What a site's answer says."""
+    """What a site's answer says; one that no site of ours gives says no more than a refusal."""
     if isinstance(answer, Refusal):
         return SiteExposure(site, 0, 0, None, None, None, answer.reason)
-    told = answer.numbers
-    members, others = (int(told.get(name, 0)) for name in ("members", "others"))
-    auroc, lower, upper = (told.get(name) for name in ("auroc", "lower", "upper"))
-    return SiteExposure(site, members, others, auroc, lower, upper, "ok" if told else "too_few")
+    try:
+        check_exposure(answer)
+    except UpdateRefusedError as error:
+        return SiteExposure(site, 0, 0, None, None, None, error.reason)
+    if not answer.numbers:
+        return SiteExposure(site, 0, 0, None, None, None, "too_few")
+    members, others, auroc, lower, upper = (answer.numbers[name] for name in _TOLD)
+    return SiteExposure(site, int(members), int(others), auroc, lower, upper, "ok")
+
+
+def check_exposure(message: Message) -> None:
+    """Refuse what is neither empty, of too few patients, nor what `exposure` tells.
+
+    Raises
+    ------
+    UpdateRefusedError
+        With the reasons of `messages.check_figures` and `check_auroc`.
+    """
+    check_figures(message, "exposure", _TOLD)
+    if not message.numbers:
+        return
+    members, others, auroc, lower, upper = (message.numbers[name] for name in _TOLD)
+    if not LEAST <= min(members, others) <= max(members, others) <= MOST:
+        msg = f"patients of each kind must be from {LEAST} to {MOST}; they are not."
+        raise UpdateRefusedError("malformed", msg)
+    check_auroc(lower, auroc, upper)

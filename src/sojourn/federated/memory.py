@@ -1,4 +1,4 @@
-"""What a site keeps between rounds and never sends: personal weights, optimiser moments, control variates.
+"""What a site keeps between rounds and never sends: personal weights and optimiser moments.
 
 The states after the last two rounds are kept, so that a round can be made again, and the one beside the best weights.
 
@@ -22,7 +22,7 @@ from sojourn.files import atomic_file, read_json, write_json
 
 _JOB, _STATE = "job.safetensors", "state-{}.safetensors"
 _LAST = "job.json"
-_PARTS = ("personal", "moments", "control")
+_PARTS = ("personal", "moments")
 
 
 class SiteState(NamedTuple):
@@ -34,7 +34,6 @@ class SiteState(NamedTuple):
     """Steps that the site has made."""
     personal: Tensors = {}  # noqa: RUF012  (never changed in place)
     moments: Tensors = {}  # noqa: RUF012
-    control: Tensors = {}  # noqa: RUF012
 
 
 class SiteMemory:
@@ -97,14 +96,13 @@ class SiteMemory:
         round_: int,
         trainer: LocalTrainer,
         personal: Tensors,
-        control: Tensors,
         *,
         with_moments: bool,
         best_round: int = 0,
     ) -> None:
         """Keep the state after a round, that of the round before it, and that after `best_round` rounds."""
         moments = {name: np.array(moment) for name, moment in trainer.moments().items()} if with_moments else {}
-        state = SiteState(round_, trainer.num_made, personal, moments, control)
+        state = SiteState(round_, trainer.num_made, personal, moments)
         if self._place is not None:
             self._write(state)
         else:
@@ -143,5 +141,6 @@ class SiteMemory:
         parts: dict[str, Tensors] = {part: {} for part in _PARTS}
         for full, tensor in tensors.items():
             part, name = full.split("/", 1)
-            parts[part][name] = tensor
+            if part in parts:  # earlier versions kept control variates too
+                parts[part][name] = tensor
         return SiteState(said["round"], said["num_made"], **parts)

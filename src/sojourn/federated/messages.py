@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,9 @@ UNREADABLE = (
 _HEADER = "sojourn"
 _LENGTH_BYTES = 8
 _LONGEST_WORD, _LONGEST_DETAIL = 40, 500
+_NO_REASONS = ("ok", "too_few")
+"""What stands in tables for an answer: told as the reason of a refusal, it would count as one."""
+_ROUNDING = 1e-9
 _MAX_HEADER_BYTES = 100_000_000
 
 
@@ -71,10 +75,11 @@ class Refusal(NamedTuple):
 
         Examples
         --------
-        >>> Refusal.told("budget", "not now\\n" * 200).reason, Refusal.told("[/red]", "").reason
-        ('budget', 'malformed')
+        >>> [Refusal.told(word, "not now\\n" * 200).reason for word in ("budget", "[/red]", "ok")]
+        ['budget', 'malformed', 'malformed']
         """
         is_word = 0 < len(reason) <= _LONGEST_WORD and reason.isascii() and reason.replace("_", "").isalpha()
+        is_word &= reason not in _NO_REASONS
         line = "".join(letter if letter.isprintable() else " " for letter in detail[:_LONGEST_DETAIL])
         return cls(reason if is_word else "malformed", line)
 
@@ -210,6 +215,27 @@ def check_hazards(message: Message, shape: tuple[int, int]) -> None:
     check(message, "hazards", {"events": shape, "exposure": shape})
     if any((tensor < 0).any() for tensor in message.tensors.values()):
         raise UpdateRefusedError("negative", "events and hours of exposure must not be negative; some are.")
+
+
+def check_figures(message: Message, kind: str, names: Collection[str]) -> None:
+    """Refuse an answer with anything but these numbers, none of them below zero, or with none (`check`; ``malformed``).
+
+    Raises
+    ------
+    UpdateRefusedError
+        With the reason ``malformed``, or those of `check`.
+    """
+    check(message, kind, {})
+    if message.numbers and (message.numbers.keys() != set(names) or min(message.numbers.values()) < 0):
+        raise UpdateRefusedError("malformed", f"figures must be {', '.join(names)}, none below 0; they are not.")
+
+
+def check_auroc(lower: float, value: float, upper: float) -> None:
+    """Refuse an AUROC that is outside its interval, or an interval outside of 0 to 1 (``malformed``)."""
+    ends = (0, lower, value, upper, 1)
+    # Value and replicates are computed in two ways, which differ in the last digits.
+    if any(before > after + _ROUNDING for before, after in pairwise(ends)):
+        raise UpdateRefusedError("malformed", "an AUROC must lie in its interval, and that in 0 to 1; it does not.")
 
 
 def norm(tensors: Mapping[str, npt.NDArray[Any]]) -> float:

@@ -127,7 +127,7 @@ class Site:
             trainer.load_moments(state.moments)
         stage = config.stage(message.round)
         steps = trainer.num_steps(stage.local_steps, config.max_local_epochs)
-        drift = _Drift(message.tensors, state.control) if isinstance(config.strategy, Scaffold) else None
+        drift = _Drift(message.tensors) if isinstance(config.strategy, Scaffold) else None
         adjust: Adjust | None = drift or _proximal(config, began)
         # The schedule is that of the rounds, so that sites with few steps slow down with the others.
         if config.are_moments_shared:
@@ -144,13 +144,10 @@ class Site:
             squares = {name: squares.get(SQUARES + name, np.zeros_like(began[name])) for name in began}
             told = self._as_told(squares, trainer, config)
             answer |= {SQUARES + name: square for name, square in told.items()}
-        control: Tensors = {}
         if drift is not None:
-            control = withhold_rare(drift.mean(), trainer.is_told)
-            answer |= {CONTROL + n: c - state.control.get(n, np.zeros_like(c)) for n, c in control.items()}
+            answer |= {CONTROL + n: c for n, c in withhold_rare(drift.mean(), trainer.is_told).items()}
         personal = {name: weight for name, weight in now.items() if name not in began}
-        with_moments = config.keep_moments
-        self.memory.keep(message.round, trainer, personal, control, with_moments=with_moments, best_round=best)
+        self.memory.keep(message.round, trainer, personal, with_moments=config.keep_moments, best_round=best)
         return Message("train", message.round, answer, {"steps": float(result.num_steps)})
 
     def _check_budget(self, config: FederatedConfig) -> None:
@@ -274,9 +271,9 @@ class Site:
 class _Drift:
     """SCAFFOLD's correction, and the mean gradient that becomes the site's next control variate."""
 
-    def __init__(self, sent: Tensors, own: Tensors) -> None:
-        shared = {name.removeprefix(CONTROL): t for name, t in sent.items() if name.startswith(CONTROL)}
-        self.correction = {n: torch.from_numpy(t - own.get(n, np.zeros_like(t))) for n, t in shared.items()}
+    def __init__(self, sent: Tensors) -> None:
+        controls = {n.removeprefix(CONTROL): t for n, t in sent.items() if part_of(n) == CONTROL}
+        self.correction = {name: torch.from_numpy(t.copy()) for name, t in controls.items()}
         self.total = {name: torch.zeros_like(t) for name, t in self.correction.items()}
         self.count = 0
 

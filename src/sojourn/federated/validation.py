@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from sojourn.errors import UpdateRefusedError
 from sojourn.events.store import EventStore
 from sojourn.federated.checkpoint import Progress
 from sojourn.federated.config import FederatedConfig
 from sojourn.federated.finish import open_run, write_weights
 from sojourn.federated.local import Job
-from sojourn.federated.messages import Message, Refusal, Tensors
+from sojourn.federated.messages import Message, Refusal, Tensors, check_auroc, check_figures
 from sojourn.inference.predict import predict
 from sojourn.tasks.definitions import get_task
 from sojourn.tasks.files import read_labels, write_labels
@@ -22,6 +23,7 @@ from sojourn.tasks.label import label
 from sojourn.trust.bootstrap import bootstrap_metrics
 
 _METRICS = ("auroc", "expected_observed")
+_TOLD = ("patients", "with_outcome", *(name + end for name in _METRICS for end in ("", "_lower", "_upper")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def validate(
     -------
     dict
         ``patients``, ``with_outcome``, and each metric with its bootstrap interval. Empty where fewer than
-        `config.min_cell` patients had the outcome or fewer had none.
+        `config.min_cell` patients had the outcome or fewer had none, or too few for an interval.
 
     Raises
     ------
@@ -92,18 +94,44 @@ def validate(
     told = {"patients": float(len(had_it)), "with_outcome": float(had_it.sum())}
     for name in _METRICS:
         told |= {name: figures[name].value, f"{name}_lower": figures[name].lower, f"{name}_upper": figures[name].upper}
-    return {name: figure for name, figure in told.items() if math.isfinite(figure)}
+    return told if all(map(math.isfinite, told.values())) else {}
 
 
 def figures_of(site: str, answer: Message | Refusal) -> SiteFigures:
-    """What a site's answer says."""
+    """What a site's answer says; one that no site of ours gives says no more than a refusal."""
     if isinstance(answer, Refusal):
-        return SiteFigures(site, 0, 0, math.nan, math.nan, math.nan, math.nan, answer.reason)
-    told = answer.numbers
+        return _nothing(site, answer.reason)
+    try:
+        check_validation(answer)
+    except UpdateRefusedError as error:
+        return _nothing(site, error.reason)
+    if not answer.numbers:
+        return _nothing(site, "too_few")
     names = ("auroc", "auroc_lower", "auroc_upper", "expected_observed")
-    patients, with_outcome = (int(told.get(name, 0)) for name in ("patients", "with_outcome"))
-    auroc, lower, upper, ratio = (told.get(name, math.nan) for name in names)
-    return SiteFigures(site, patients, with_outcome, auroc, lower, upper, ratio, "ok" if told else "too_few")
+    patients, with_outcome = (int(answer.numbers[name]) for name in ("patients", "with_outcome"))
+    auroc, lower, upper, ratio = (answer.numbers[name] for name in names)
+    return SiteFigures(site, patients, with_outcome, auroc, lower, upper, ratio, "ok")
+
+
+def _nothing(site: str, why: str) -> SiteFigures:
+    return SiteFigures(site, 0, 0, math.nan, math.nan, math.nan, math.nan, why)
+
+
+def check_validation(message: Message) -> None:
+    """Refuse what is neither empty, of too few patients, nor what `validate` tells.
+
+    Raises
+    ------
+    UpdateRefusedError
+        With the reasons of `messages.check_figures` and `check_auroc`.
+    """
+    check_figures(message, "validate", _TOLD)
+    if not (told := message.numbers):
+        return
+    if not 1 <= told["with_outcome"] <= told["patients"] - 1:
+        msg = "patients with and without the outcome must be at least one each; they are not."
+        raise UpdateRefusedError("malformed", msg)
+    check_auroc(told["auroc_lower"], told["auroc"], told["auroc_upper"])
 
 
 def mean_auroc(figures: list[SiteFigures]) -> float:

@@ -55,3 +55,11 @@ def test_the_reference_is_the_same_whatever_the_coins_say() -> None:
         assert np.isin(one.reference, rows[70:]).sum() == 6  # a third of the canaries teach it what canaries are like
     with pytest.raises(ConfigError, match="60 training patients to be attacked; it has 40"):
         groups_of(np.arange(50), np.arange(50) >= 40, "a", seed=0)
+
+
+def test_a_plan_that_cannot_have_noise_is_refused_before_the_first_training(tmp_path: Path) -> None:
+    """The strategy that the guide starts with is one: hours of training before would have been for nothing."""
+    planned = {"rounds": 500, "settling_rounds": 200, "strategy": {"name": "diloco"}}
+    with pytest.raises(ConfigError, match=r"settling_rounds are not for privacy.*--epsilon 0"):
+        rehearse(tmp_path / "out", [tmp_path / "meds"], site="hospital-1", config=planned)
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Consent: nothing without it, nothing beyond it, nothing after it was taken back."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,10 +16,11 @@ from sojourn.events.store import EventStore
 from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.coordinator import federate
 from sojourn.federated.governance.approval import Approvals, check_question
-from sojourn.federated.governance.manifest import Manifest, propose, sign_manifest
+from sojourn.federated.governance.manifest import Manifest, canonical, propose, sign_manifest
 from sojourn.federated.messages import BEST_ROUND, Message, Refusal
 from sojourn.federated.site import Site
 from sojourn.federated.transport import InProcess
+from sojourn.files import write_json
 
 
 def reason(call: Any, *arguments: Any) -> str:
@@ -62,6 +64,29 @@ def test_a_manifest_that_was_changed_on_disk_is_refused(
     other = manifest.model_copy(update={"name": "other"})
     path.write_bytes(sign_manifest(other, parties.coordinator))  # signed, but not what was agreed to
     assert reason(approvals.approved, digest) == "tampered"
+
+
+@pytest.mark.parametrize("with_setting", [True, False])
+def test_jobs_of_an_earlier_version_are_listed_and_revoked(
+    with_setting: bool, approvals: Approvals, manifest: Manifest, parties: Parties
+) -> None:
+    """Of a setting that a release has taken away, or without one that it has added: read here, it is another job."""
+    told = manifest.model_dump(mode="json")
+    if with_setting:
+        told["config"]["old_setting"] = 1
+    else:
+        del told["config"]["evaluate_every"]
+    digest = hashlib.sha256(canonical(told)).hexdigest()
+    path = approvals.folder / f"{digest}.manifest.json"
+    write_json(path, {"manifest": told})
+    approvals._decide(digest, "approved", "the board", "sepsis")  # by the version before
+    new = approvals.offer(sign_manifest(manifest.model_copy(update={"name": "new"}), parties.coordinator))
+    found = {one.name: (one.digest, one.stands) for one in approvals.offered()}
+    assert found == {"sepsis": (digest, "approved; of another version, or changed"), "new": (new, "waiting")}
+    path.write_text("{")
+    assert {one.name for one in approvals.offered()} == {"?", "new"}
+    approvals.revoke(digest, by="the board")
+    assert approvals.state(digest) == "revoked"
 
 
 class Governing(InProcess):

@@ -43,6 +43,23 @@ def test_a_log_that_was_written_anew_is_found_by_its_witness(tmp_path: Path) -> 
     assert "stands before an older one" in told
 
 
+def test_a_question_that_the_coordinator_did_not_note_is_found(tmp_path: Path) -> None:
+    """Whoever has the coordinator's key can ask in its name; each party's log has its own account of that."""
+    site, coordinator = AuditLog(tmp_path / "site.jsonl"), AuditLog(tmp_path / "coordinator.jsonl")
+    for number, question in enumerate("abc"):
+        told = {"job": "1" * 64, "kind": "train", "round": number, "question": question}
+        if question != "b":
+            coordinator.append("asked", site="north", **told)
+        site.append("asked", **told)
+        site.append("answered", **told)
+        if question == "a":
+            site.append("asked", **told | {"job": "2" * 64, "question": "of another coordinator"})
+        if question != "c":  # the answer to the last one is still on its way
+            coordinator.append("answered", site="north", head=site.head)
+    (found,) = site.missing_from(coordinator, "north")
+    assert found == "the question in line 4 is none that the coordinator noted"
+
+
 def drop(lines: list[str]) -> list[str]:
     return lines[:2] + lines[3:]
 

@@ -95,6 +95,23 @@ def test_an_approved_job_is_answered_and_written_down(desk: Desk, job: str, mani
     assert desk.ask(train(1), job).said["reason"] == "revoked"
 
 
+def test_a_question_has_one_digest_in_the_logs_of_both_parties(desk: Desk, job: str, manifest: Manifest) -> None:
+    """That of its content, as the coordinator notes it; the site noted the envelope's, which no other log held."""
+    asked = [start(manifest), train(0), train(9)]
+    reasons = [desk.ask(message, job).said.get("reason") for message in (*asked, train(0))]
+    assert reasons == [None, None, "round_not_allowed", None]
+    noted = [(line["event"], line["question"]) for line in desk.approvals.log.lines() if "question" in line]
+    first, second, third = (digest(pack(message)) for message in asked)
+    assert noted == [
+        ("asked", first),
+        ("answered", first),
+        ("asked", second),
+        ("answered", second),
+        ("refused", third),
+        ("answered_again", second),
+    ]
+
+
 def test_a_stranger_another_site_and_a_changed_letter_are_refused(desk: Desk, job: str, manifest: Manifest) -> None:
     assert desk.ask(start(manifest), job, by="stranger").said["reason"] == "unknown_sender"
     assert desk.ask(start(manifest), job, site="south").said["reason"] == "other_site"
@@ -145,16 +162,17 @@ def test_a_round_is_not_asked_about_again_and_again(desk: Desk, job: str, manife
     [
         (BudgetError("epsilon 3.21 of 3"), "budget"),
         (DataError("patient 7"), "site_error"),
-        (FederationError("x"), "site_error"),
+        (FederationError("[/x] of a folder with brackets"), "site_error"),
     ],
 )
 def test_the_text_of_an_error_stays_at_the_site(
-    error: Exception, why: str, desk: Desk, job: str, manifest: Manifest
+    error: Exception, why: str, desk: Desk, job: str, manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     desk.inner.error = error
     letter = desk.ask(start(manifest), job)
     assert letter.said["reason"] == why
     assert str(error) not in "".join(letter.said.values())
+    assert f"{type(error).__name__}: {error}\n" in capsys.readouterr().err  # where its owner reads it
 
 
 def test_the_answer_tells_the_head_of_the_log(desk: Desk, job: str, manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from federated.governance.conftest import Parties
 from sojourn.errors import JobRefusedError
 from sojourn.federated.config import FederatedConfig
-from sojourn.federated.governance.keys import canonical, public_text
+from sojourn.federated.governance.keys import canonical, public_text, sign
 from sojourn.federated.governance.manifest import (
     Manifest,
     code_digest,
@@ -78,10 +78,21 @@ def test_what_is_no_manifest_is_malformed(content: bytes, parties: Parties) -> N
     assert refused(content, parties) == "malformed"
 
 
-def test_an_unknown_setting_is_malformed(manifest: Manifest, parties: Parties) -> None:
+def signed_as(told: dict[str, Any], parties: Parties) -> bytes:
+    """A manifest as a coordinator of another version might sign it."""
+    key = parties.coordinator
+    return canonical({"manifest": told, "key": public_text(key), "signature": sign(key, canonical(told))})
+
+
+def test_one_setting_more_or_fewer_is_malformed(manifest: Manifest, parties: Parties) -> None:
+    whole = manifest.model_dump(mode="json")
+    fewer = {name: value for name, value in whole.items() if name != "max_questions"}
+    for told in (whole | {"also": True}, fewer):
+        assert refused(signed_as(told, parties), parties) == "malformed"
+        assert refused(signed_as(told | {"code": "0" * 64}, parties), parties) == "other_code"
     content = json.loads(sign_manifest(manifest, parties.coordinator))
     content["manifest"]["also"] = True
-    assert refused(canonical(content), parties) == "malformed"
+    assert refused(canonical(content), parties) == "tampered"
 
 
 def test_the_budget_must_be_that_of_the_config(manifest: Manifest) -> None:

@@ -1,5 +1,6 @@
 """The ledger survives restarts and refuses to be overdrawn."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,27 @@ def test_many_rounds_cost_no_more_time_than_one(tmp_path: Path) -> None:
     for number in range(30):
         balance = ledger.spend(STEP, purpose=f"round {number}")
     assert balance.epsilon == epsilon_of([STEP._replace(steps=30 * STEP.steps)], 1e-4)
+
+
+def test_two_at_once_spend_one_budget(tmp_path: Path) -> None:
+    """As two nodes of one folder would: each had room for what the other spent."""
+    ledgers = [Ledger(tmp_path, budget=1.2 * epsilon_of([STEP], 1e-4), delta=1e-4) for _ in range(2)]
+    ledgers[0].spend(STEP, purpose="one")
+    with pytest.raises(BudgetError):
+        ledgers[1].spend(STEP, purpose="two")
+    assert len((tmp_path / "privacy-ledger.jsonl").read_text().splitlines()) == 1
+
+
+def test_spendings_of_many_threads_are_all_written(tmp_path: Path) -> None:
+    once = epsilon_of([STEP], 1e-4)
+
+    def spend(_: int) -> bool:
+        try:
+            Ledger(tmp_path, budget=1.2 * once, delta=1e-4).spend(STEP, purpose="one")
+        except BudgetError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(spend, range(16))) == 1
+    assert Ledger(tmp_path, budget=9.0, delta=1e-4).balance.epsilon == pytest.approx(once)

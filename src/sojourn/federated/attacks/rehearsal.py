@@ -80,6 +80,7 @@ def rehearse(
         If the site has too few patients or codes, the settings are wrong, or `out` holds a rehearsal with others.
     """
     planned = read_federated(config)
+    configs = {epsilon: _with(planned, epsilon) for epsilon in epsilons}  # a wrong one must not show after hours
     asked = {"site": site, "sites": sites and sorted(sites), "num_canaries": num_canaries, "seed": seed}
     _keep_settings(out, asked | {"config": planned.model_dump(mode="json")})
     store = _planted(out, datasets, site, num_canaries, seed)
@@ -97,7 +98,7 @@ def rehearse(
         if not place.exists():
             console.print(f"training and attacking: {name.replace('-', ' ')}")
             members = np.concatenate([groups.patients.members, groups.canaries.members])
-            own = _with(planned, epsilon)
+            own = configs[epsilon]
             run = _trained(out / name, store, names, {site: np.setdiff1d(rows, members)}, own)
             write_json(place, asdict(attack(run, reference, store, site, groups, own)))
         found.append(read_attacked(read_json(place)))
@@ -142,11 +143,24 @@ def _planted(out: Path, datasets: Sequence[Path], site: str, num_canaries: int, 
 
 
 def _with(planned: FederatedConfig, epsilon: float | None) -> FederatedConfig:
-    """The planned training with another epsilon."""
-    privacy = None
-    if epsilon is not None:
-        privacy = (planned.privacy or Privacy()).model_copy(update={"epsilon": epsilon})
-    return read_federated(planned.model_dump() | {"privacy": privacy and privacy.model_dump()})
+    """The planned training with another epsilon.
+
+    Raises
+    ------
+    ConfigError
+        If a training with noise cannot be as planned.
+    """
+    if epsilon is None:
+        return planned.model_copy(update={"privacy": None})
+    privacy = (planned.privacy or Privacy()).model_copy(update={"epsilon": epsilon})
+    try:
+        return read_federated(planned.model_dump() | {"privacy": privacy.model_dump()})
+    except ConfigError as error:
+        msg = (
+            f"the planned training must be one that can have noise to be rehearsed with epsilon {epsilon:g}; {error} "
+            "Change the plan, or rehearse it without noise alone (--epsilon 0)."
+        )
+        raise ConfigError(msg) from error
 
 
 def _trained(

@@ -3,14 +3,14 @@
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sojourn.errors import ConfigError, RunError, UpdateRefusedError
+from sojourn.errors import ConfigError, FederationError, RunError, UpdateRefusedError
 from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.flower.homes import CoordinatorHome, SiteHome
 from sojourn.federated.governance.governed import GovernedSite
@@ -18,7 +18,7 @@ from sojourn.federated.governance.keys import public_text
 from sojourn.federated.governance.manifest import Manifest, code_digest, propose, sign_manifest, verify_manifest
 from sojourn.federated.messages import Message, Refusal
 from sojourn.federated.scores import PARTS, check_scores
-from sojourn.files import atomic_file
+from sojourn.files import atomic_file, locked
 
 if TYPE_CHECKING:
     from sojourn.federated.coordinator import FederatedSummary
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sojourn.federated.validation import SiteFigures
 
 MANIFEST = "manifest.json"
+NODE_LOCK = "node.lock"
+"""Held by the node that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,15 +234,28 @@ def run_node(home: SiteHome) -> None:
     Raises
     ------
     FederationError
-        If the coordinator does not know the node, or shows a wrong certificate.
+        If the coordinator does not know the node, or shows a wrong certificate, or a node of the site runs already.
     """
     code_digest()  # of the files as they are now, not as they may be after an update while the node runs
-    node = make_node(home)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: node.stop())
-    home.log.append("node_started")
-    node.run()
-    home.log.append("node_stopped")
+    with _alone(home):
+        node = make_node(home)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: node.stop())
+        home.log.append("node_started")
+        node.run()
+        home.log.append("node_stopped")
+
+
+@contextmanager
+def _alone(home: SiteHome) -> Iterator[None]:
+    """Hold the site's folder: two nodes would count questions and keep states past each other."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(home.path / NODE_LOCK, wait=False))
+        except BlockingIOError as error:
+            msg = f"one node of {home.name} must run at a time; another one runs in {home.path}. Stop that one first."
+            raise FederationError(msg) from error
+        yield
 
 
 def make_node(home: SiteHome) -> "Node":

@@ -89,7 +89,7 @@ class Node:
         while not self._stopped.is_set():
             try:
                 with self._connected() as (client, node):
-                    console.print(f"connected to {self.address}")
+                    console.print(f"connected to {self.address}", markup=False)
                     wait, tries = _POLL_S, 0
                     while not self._stopped.is_set():
                         if not self._answer_one(client, node):
@@ -100,7 +100,7 @@ class Node:
                 tries += 1
                 self._refuse_unknown(error, tries)
             if not self._stopped.is_set():
-                console.print(f"no connection to {self.address}; next try in {wait:.0f} s")
+                console.print(f"no connection to {self.address}; next try in {wait:.0f} s", markup=False)
                 self._stopped.wait(wait)
                 wait = min(2 * wait, _LONGEST_WAIT_S)
 
@@ -161,7 +161,7 @@ class Node:
         try:
             envelope = from_record(question.content)
         except JobRefusedError as error:
-            console.print(f"a message was left unanswered: {error}")
+            console.print(f"a message was left unanswered: {error}", markup=False)
             return True
         began = time.monotonic()
         reply = FlowerMessage(to_record(self._answer(envelope)), reply_to=question)

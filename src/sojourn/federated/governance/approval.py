@@ -6,16 +6,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from sojourn.errors import ConfigError, JobRefusedError, TaskError
 from sojourn.federated.config import FederatedConfig, read_federated
 from sojourn.federated.governance.audit import AuditLog
 from sojourn.federated.governance.manifest import Manifest, Signed, verify_manifest
-from sojourn.federated.messages import BEST_ROUND, Message
+from sojourn.federated.messages import BEST_ROUND, UNREADABLE, Message
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.tasks.definitions import get_task
 
 _TEXTS = frozenset({"config", "outcomes", "sites"})
 _WITH_CONFIG = ("survey", "hazards", "start")
+_MANIFEST = ".manifest.json"
 AT_THE_END = ("label", "validate", "exposure")
 """Questions about the finished model: in every round, with weights chosen for it, they would be many attacks. That the
 last round is over is the coordinator's word, so a site that answered one of them trains no more."""
@@ -30,7 +33,13 @@ class Consent(NamedTuple):
     name: str
     state: str
     """waiting, approved or revoked."""
-    manifest: Manifest
+    manifest: Manifest | None
+    """None for a job of another version of Sojourn, or one that was changed: it can only be revoked."""
+
+    @property
+    def stands(self) -> str:
+        """The state in words, for the people who decide."""
+        return self.state if self.manifest is not None else f"{self.state}; of another version, or changed"
 
 
 class Approvals:
@@ -63,13 +72,23 @@ class Approvals:
         return manifest.digest
 
     def offered(self) -> list[Consent]:
-        """All jobs that were offered, oldest first."""
-        found = self.folder.glob("*.manifest.json")
-        consents = []
-        for path in sorted(found, key=lambda path: path.stat().st_mtime):
-            manifest = Manifest.model_validate(json.loads(path.read_bytes())["manifest"])
-            consents.append(Consent(manifest.digest, manifest.name, self.state(manifest.digest), manifest))
-        return consents
+        """All jobs that were offered, oldest first; also those that this version of Sojourn cannot read."""
+        found = self.folder.glob(f"*{_MANIFEST}")
+        digests = [path.name.removesuffix(_MANIFEST) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+        return [self._consent(digest) for digest in digests if _is_digest(digest)]
+
+    def _consent(self, digest: str) -> Consent:
+        """Where a job stands that has this digest by its file's name, which no later version changes."""
+        try:
+            told = json.loads(self._manifest(digest).read_bytes())["manifest"]
+            name = str(told["name"])
+        except UNREADABLE:
+            return Consent(digest, "?", self.state(digest), None)
+        try:
+            manifest = Manifest.model_validate(told)
+        except ValidationError:
+            return Consent(digest, name, self.state(digest), None)
+        return Consent(digest, name, self.state(digest), manifest if manifest.digest == digest else None)
 
     def state(self, digest: str) -> str:
         """Whether a job is waiting, approved or revoked."""
@@ -130,7 +149,7 @@ class Approvals:
         self.log.append(state, job=digest, by=by, name=name)
 
     def _manifest(self, digest: str) -> Path:
-        return self.folder / f"{_checked(digest)}.manifest.json"
+        return self.folder / f"{_checked(digest)}{_MANIFEST}"
 
     def _decision(self, digest: str) -> Path:
         return self.folder / f"{_checked(digest)}.consent.json"
@@ -138,9 +157,13 @@ class Approvals:
 
 def _checked(digest: str) -> str:
     """A digest that may stand in a file's name."""
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+    if not _is_digest(digest):
         raise JobRefusedError("malformed", "a job must be named by 64 hexadecimal digits; got something else.")
     return digest
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 def check_question(manifest: Manifest, message: Message, site: str) -> None:

@@ -5,17 +5,15 @@ the log holds the last line's number and hash, so a cut tail shows too. Whoever 
 anew: that is why sites tell the coordinator the hash of their last line with every answer, which it logs in turn.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from sojourn.files import atomic_file, cut_torn
+from sojourn.files import atomic_file, cut_torn, locked
 
 _FIRST = "0" * 64
 _FIELDS = frozenset(
@@ -62,7 +60,7 @@ class AuditLog:
         unknown = told.keys() - _FIELDS
         assert not unknown, f"the log has no place for {sorted(unknown)}"
         said = {name: value[:_MAX_LENGTH] if isinstance(value, str) else value for name, value in told.items()}
-        with self._locked() as file:
+        with locked(self.path) as file:  # a node and a command may both have something to add
             if cut_torn(self.path):  # a line that a crash cut short; the next one must not be glued to it
                 self._write(file, "recovered", {})
             return self._write(file, event, said)
@@ -116,9 +114,11 @@ class AuditLog:
         return AuditReport(len(texts), before, tuple(problems))
 
     def missing_from(self, witness: "AuditLog", site: str) -> tuple[str, ...]:
-        """What a coordinator's log remembers of this site's log and this log does not hold, or holds in another order.
+        """What a coordinator's log remembers of this site's log and this log does not hold, or holds in another order;
+        and questions in this log that the coordinator's, which was told of later lines, does not hold.
 
-        A log that was written anew from its first line is whole by itself; only who was told its last lines knows.
+        A log that was written anew from its first line is whole by itself; only who was told its last lines knows. A
+        question that the coordinator has not noted came from somebody else who has its key.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class AuditLog:
         Returns
         -------
         tuple of str
-            One sentence for each answer; empty where the two agree.
+            One sentence for each answer or question; empty where the two agree.
         """
         content = self.path.read_bytes() if self.path.exists() else b""
         place = {_hash(text): number for number, text in enumerate(content.splitlines(), 1)} | {_FIRST: 0}
@@ -142,15 +142,17 @@ class AuditLog:
             elif at < last:
                 problems.append(f"the line that the site told last on {line['time'][:19]} stands before an older one")
             last = last if at is None else max(last, at)
-        return tuple(problems)
+        return (*problems, *self._unasked(witness, site, until=last))
 
-    @contextmanager
-    def _locked(self) -> Iterator[BinaryIO]:
-        """The file, for one writer at a time: a node and a command may both have something to add."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
+    def _unasked(self, witness: "AuditLog", site: str, *, until: int) -> list[str]:
+        """Questions in the first lines, of jobs that a coordinator's log knows, that it did not note as asked."""
+        noted = [line for line in witness.lines() if line.get("event") == "asked" and line.get("site") == site]
+        jobs, asked = ({line.get(name) for line in noted} for name in ("job", "question"))
+        return [
+            f"the question in line {number} is none that the coordinator noted"
+            for number, line in enumerate(self.lines()[:until], 1)
+            if line.get("event") == "asked" and line.get("job") in jobs and line.get("question") not in asked
+        ]
 
     @staticmethod
     def _last(content: bytes) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from sojourn.errors import BudgetError, JobRefusedError, SojournError, UpdateRef
 from sojourn.federated.governance.approval import AT_THE_END, ONCE, Approvals, check_question
 from sojourn.federated.governance.envelope import Letter, digest, seal, unseal
 from sojourn.federated.governance.manifest import Manifest
-from sojourn.federated.messages import Message, pack, unpack
+from sojourn.federated.messages import Message, Refusal, pack, unpack
 from sojourn.federated.transport import Answering
 from sojourn.files import atomic_file, read_json, write_json
 from sojourn.progress import console
@@ -51,22 +51,22 @@ class GovernedSite:
 
     def answer(self, envelope: bytes) -> bytes:
         """The sealed answer to a sealed question: always one, if only with the reason why there is no other."""
-        question = digest(envelope)
+        question = asked = digest(envelope)
         try:
             letter = unseal(envelope, allowed=self.approvals.allowed)
+            asked = digest(letter.content)  # which the coordinator's log holds; an envelope is another each time
             if letter.said.get("site") != self.name:
                 raise JobRefusedError("other_site", f"message must be addressed to {self.name}; it is not.")
-            content = self._offered(letter) if letter.said.get("type") == OFFER else self._answered(letter, question)
+            content = self._offered(letter) if letter.said.get("type") == OFFER else self._answered(letter, asked)
         except (JobRefusedError, UpdateRefusedError) as error:
-            return self._refused(question, error.reason, str(error))
-        except BudgetError:
+            return self._refused(question, asked, error.reason, str(error))
+        except BudgetError as error:
+            _tell_owner(error)
             # Only the reason leaves: how much of its budget a site has spent, and on whom, is its own business.
-            return self._refused(question, "budget", "the site's privacy budget does not allow it.")
+            return self._refused(question, asked, "budget", "the site's privacy budget does not allow it.")
         except Exception as error:  # noqa: BLE001  (whatever a question makes of the code here, the node goes on)
-            if not isinstance(error, SojournError):
-                place = extract_tb(error.__traceback__)[-1]  # not its text, which may hold a value
-                console.print(f"a question led to {type(error).__name__} in {place.filename}, line {place.lineno}")
-            return self._refused(question, "site_error", type(error).__name__)
+            _tell_owner(error)
+            return self._refused(question, asked, "site_error", type(error).__name__)
         return seal(content, {"site": self.name, "question": question, "head": self.log.head}, self._key)
 
     def _offered(self, letter: Letter) -> bytes:
@@ -74,30 +74,29 @@ class GovernedSite:
         job = self.approvals.offer(letter.content)
         return json.dumps({"job": job, "state": self.approvals.state(job)}).encode()
 
-    def _answered(self, letter: Letter, question: str) -> bytes:
+    def _answered(self, letter: Letter, asked: str) -> bytes:
         job = letter.said.get("job", "")
         manifest = self.approvals.approved(job, asked_by=letter.key)
         message = unpack(letter.content)
         check_question(manifest, message, self.name)
-        asked = digest(letter.content)
         known = self._outbox(message, asked, job)
         if known.exists() and message.kind != "start":  # a start is made again: another job may have come between
             content = known.read_bytes()
-            self._note("answered_again", job, message, question, content)
+            self._note("answered_again", job, message, asked, content)
             return content
         if message.kind in _ROUNDS and self._is_over(message, job):
             raise JobRefusedError("over", "the round must not be over; what comes after it has been answered.")
         self._count(manifest, message, asked)
         if message.kind in _ROUNDS and self._active() != job:
             raise JobRefusedError("not_started", "the job must be started here before its rounds; it was not.")
-        self._note("asked", job, message, question, letter.content)
+        self._note("asked", job, message, asked, letter.content)
         if message.kind == "start":  # killed on the way, the site may hold either job: neither is answered
             self._activate("")
         content = pack(self._opened().answer(message))
         if message.kind == "start":
             self._activate(job)
         self._keep(known, message, content)
-        self._note("answered", job, message, question, content)
+        self._note("answered", job, message, asked, content)
         return content
 
     def _opened(self) -> Answering:
@@ -148,13 +147,25 @@ class GovernedSite:
 
     # -- writing down ------------------------------------------------------------------------------------------------
 
-    def _note(self, event: str, job: str, message: Message, question: str, content: bytes) -> None:
+    def _note(self, event: str, job: str, message: Message, asked: str, content: bytes) -> None:
         what = {"answer": digest(content)} if event != "asked" else {}
         self.log.append(
-            event, job=job, kind=message.kind, round=message.round, question=question, bytes=len(content), **what
+            event, job=job, kind=message.kind, round=message.round, question=asked, bytes=len(content), **what
         )
 
-    def _refused(self, question: str, reason: str, detail: str) -> bytes:
-        head = self.log.append("refused", question=question, reason=reason)
+    def _refused(self, question: str, asked: str, reason: str, detail: str) -> bytes:
+        head = self.log.append("refused", question=asked, reason=reason)
         said = {"site": self.name, "question": question, "reason": reason, "detail": detail, "head": head}
         return seal(b"", said, self._key)
+
+
+def _tell_owner(error: Exception) -> None:
+    """Say on the node's console why there is no answer: with the text of our own errors alone, as others may hold a
+    value of a record."""
+    said = type(error).__name__
+    if isinstance(error, SojournError):
+        said += f": {Refusal.told('', str(error)).detail}"  # one line: some of its words came with the question
+    else:
+        place = extract_tb(error.__traceback__)[-1]
+        said += f" in {place.filename}, line {place.lineno}"
+    console.print(f"a question led to {said}", markup=False, highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -152,40 +152,42 @@ def verify_manifest(
     """
     try:
         read = json.loads(content)
-        manifest = Manifest.model_validate(read["manifest"])
-        key, signature = str(read["key"]), str(read["signature"])
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
-        msg = (
-            "manifest must be one of this version of Sojourn; it cannot be read. Ask the coordinator to send it again."
-        )
-        raise JobRefusedError("malformed", msg) from error
+        told, key, signature = read["manifest"], str(read["key"]), str(read["signature"])
+        written, of_code = canonical(told), str(told["code"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable() from error
     if key not in allowed:
         msg = "manifest must be of a coordinator on this site's list; its key is another. Add it by joining."
         raise JobRefusedError("unknown_coordinator", msg)
-    if not is_signed(manifest.content, key, signature):
-        msg = f"manifest {manifest.name!r} must be as its coordinator signed it; it was changed. Ask for it again."
+    if not is_signed(written, key, signature):
+        msg = f"manifest {told.get('name')!r} must be as its coordinator signed it; it was changed. Ask for it again."
         raise JobRefusedError("tampered", msg)
-    check_current(manifest, now=now, code=code)
-    return Signed(manifest, key)
-
-
-def check_current(manifest: Manifest, *, now: datetime | None = None, code: str | None = None) -> None:
-    """Refuse a manifest that is of other code or too old.
-
-    Raises
-    ------
-    JobRefusedError
-        With the reason ``other_code`` or ``expired``.
-    """
-    here = code or code_digest()
-    if manifest.code != here:
+    # Before it is read by the rules of this version, under which one of another may look wrong, or like another job.
+    if of_code != (here := code or code_digest()):
         msg = (
-            f"manifest {manifest.name!r} must be of the code that is installed here ({here[:12]}); it is of "
-            f"{manifest.code[:12]}, Sojourn {manifest.version}. Install the same release on both sides."
+            f"manifest {told.get('name')!r} must be of the code that is installed here ({here[:12]}); it is of "
+            f"{of_code[:12]}, Sojourn {told.get('version')}. Install the same release on both sides."
         )
         raise JobRefusedError("other_code", msg)
-    if (now or datetime.now(UTC)) >= manifest.expires:
+    return Signed(_checked(told, written, now or datetime.now(UTC)), key)
+
+
+def _checked(told: Any, written: bytes, now: datetime) -> Manifest:
+    """The manifest that was signed, if it is one and current."""
+    try:
+        manifest = Manifest.model_validate(told)
+    except ValidationError as error:
+        raise _unreadable() from error
+    if manifest.content != written:  # what is not said in full would be another job after an upgrade
+        raise _unreadable()
+    if now >= manifest.expires:
         msg = (
             f"manifest {manifest.name!r} must be current; it expired on {manifest.expires:%Y-%m-%d}. Ask for a new one."
         )
         raise JobRefusedError("expired", msg)
+    return manifest
+
+
+def _unreadable() -> JobRefusedError:
+    msg = "manifest must be one of this version of Sojourn; it cannot be read. Ask the coordinator to send it again."
+    return JobRefusedError("malformed", msg)

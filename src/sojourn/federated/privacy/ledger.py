@@ -4,12 +4,12 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from sojourn.errors import BudgetError, DataError
 from sojourn.federated.privacy.accountant import Spending, epsilon_of
 from sojourn.federated.privacy.budget import read_budget
-from sojourn.files import cut_torn
+from sojourn.files import cut_torn, locked
 
 _NAME = "privacy-ledger.jsonl"
 
@@ -56,6 +56,15 @@ class Ledger:
         BudgetError
             If it would overdraw the budget; nothing is written and nothing may be released.
         """
+        if self.path is None:
+            return self._written(spending, purpose, None)
+        with locked(self.path) as file:  # from reading to writing: two at once would each find room for both
+            cut_torn(self.path)  # what was not written whole was not released either
+            self._spent = _read(self.path)
+            return self._written(spending, purpose, file)
+
+    def _written(self, spending: Spending, purpose: str, file: BinaryIO | None) -> Balance:
+        """Add a spending, for which nobody else finds room meanwhile."""
         epsilon = epsilon_of([*self._spent, spending], self.delta)
         if epsilon > self.budget:
             msg = (
@@ -63,15 +72,12 @@ class Ledger:
                 f"{self.budget:g}. The site takes no further part until its owner raises the budget."
             )
             raise BudgetError(msg)
-        if self.path is not None:
+        if file is not None:
             told = {"purpose": purpose, "delta": self.delta, "budget": self.budget}
             line = spending._asdict() | told | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            cut_torn(self.path)  # what was not written whole was not released either
-            with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())  # a crash after the release must not forget it
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())  # a crash after the release must not forget it
         self._spent.append(spending)
         return Balance(epsilon, self.delta, self.budget)
 

@@ -15,6 +15,9 @@ class ControlVariates(Averaging):
     A site's c_i is the mean of its uncorrected gradients over its last round (option I of the paper, taken along the
     way), which is a gradient whatever optimiser the site uses; option II holds for plain gradient descent alone.
 
+    The c_i are kept here, and each site is sent its c - c_i. Were they kept at the sites, which would tell their
+    changes, one answer that came too late or was refused would part c from the mean of the c_i for good.
+
     References
     ----------
     Karimireddy et al. 2020, arXiv 1910.06378, algorithm 1.
@@ -23,24 +26,29 @@ class ControlVariates(Averaging):
     def __init__(self, weights: Tensors, settings: Scaffold, *, num_sites: int) -> None:
         super().__init__(weights, settings.rate)
         self.num_sites = num_sites
-        self.control = {name: np.zeros_like(weight) for name, weight in weights.items()}
+        self.own: dict[str, Tensors] = {}
+        """Each site's c_i, of its last answer that was used; zero for one that has given none."""
+        self.mean = {name: np.zeros_like(weight) for name, weight in weights.items()}
 
     def sent_to(self, site: str, round_: int) -> Tensors:
-        return self.weights | {CONTROL + name: control for name, control in self.control.items()}
+        own = self.own.get(site)
+        return self.weights | {CONTROL + n: c if own is None else c - own[n] for n, c in self.mean.items()}
 
     def update(self, round_: int, deltas: Mapping[str, Tensors], shares: Mapping[str, float]) -> None:
         super().update(round_, deltas, shares)
-        changes = {
-            site: {n.removeprefix(CONTROL): t for n, t in delta.items() if n.startswith(CONTROL)}
-            for site, delta in deltas.items()
-        }
-        equal = dict.fromkeys(changes, 1 / len(changes))
-        mean = mean_of(changes, equal, self.control)
-        for name, control in self.control.items():
-            control += len(changes) / self.num_sites * mean[name]
+        for site, delta in deltas.items():
+            self.own[site] = {n.removeprefix(CONTROL): t for n, t in delta.items() if n.startswith(CONTROL)}
+        self._average()
+
+    def _average(self) -> None:
+        self.mean = mean_of(self.own, dict.fromkeys(self.own, 1 / self.num_sites), self.mean)
 
     def state(self) -> Tensors:
-        return dict(self.control)
+        return {f"{site}\n{name}": control for site, own in self.own.items() for name, control in own.items()}
 
     def load_state(self, state: Tensors) -> None:
-        self.control = {name: tensor.copy() for name, tensor in state.items()}
+        self.own = {}
+        for full, tensor in state.items():
+            site, name = full.split("\n", 1)
+            self.own.setdefault(site, {})[name] = tensor.copy()
+        self._average()
