@@ -137,6 +137,13 @@ def test_two_tasks_have_their_own_figures(tmp_path: Path, two_files: list[Path])
     assert [path.name for path in result.figures][2:] == ["my-task-2-curves.png", "my-task-2-reliability.png"]
 
 
+def test_sites_may_be_numbers(tmp_path: Path, two_files: list[Path]) -> None:
+    numbered = pl.col("site").str.strip_prefix("h").cast(pl.Int64)
+    pl.read_parquet(two_files[0]).with_columns(numbered).write_parquet(tmp_path / "numbered.parquet")
+    result = evaluate([tmp_path / "numbered.parquet"], tmp_path / "out", by="site", num_bootstrap=5)
+    assert [entry.group for entry in result.entries] == ["overall", "0", "1", "2"]
+
+
 def test_what_cannot_be_evaluated_is_refused_and_leaves_nothing(tmp_path: Path, two_files: list[Path]) -> None:
     no_site = tmp_path / "no_site.parquet"
     pl.read_parquet(two_files[0]).drop("site").write_parquet(no_site)

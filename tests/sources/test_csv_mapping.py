@@ -247,6 +247,34 @@ def test_parquet_and_gzip_read_like_text(tmp_path: Path) -> None:
     assert told(read_source(SOURCE, raw)[0]["t"]) == [(0, "LAB//K", 1.5)]
 
 
+def test_a_quotation_mark_may_be_a_character_like_others(tmp_path: Path) -> None:
+    table = "    events: [{time: at, code: 'LAB//{item}', value: value}]\n"
+    text = "who,at,item,value\n" + "".join(f"{i},2020-01-01 10:00,{item},{i}\n" for i, item in enumerate('a"bc'))
+    batches, _ = read_source(SOURCE, small(tmp_path / "open", table, text))
+    assert batches["t"].quarantined.select("row", "reason").rows() == [(1, "unclosed_quote")]
+    for quote in ("none", "'"):
+        raw = small(tmp_path / "said", table + f'    quote: "{quote}"\n', text)
+        batches, warnings = read_source(SOURCE, raw)
+        assert (told(batches["t"])[1], warnings) == ((1, 'LAB//"', 1.0), [])
+        assert batches["t"].num_rows == 4
+
+
+def test_a_mark_that_is_never_closed_is_said_of_tables_and_lookups(tmp_path: Path) -> None:
+    """49 rows went into one, which gave an event."""
+    table = "    join: {n: who}\n    events: [{time: at, code: 'LAB//{item}', value: value}]\n"
+    table += "  n:\n    file: n.csv\n    key: id\n"
+    rows = "".join(f"{i},2020-01-01 10:00,crea,{i}\n" for i in range(2, 50))
+    raw = small(tmp_path, table, f'who,at,value,item\n1,2020-01-01 10:00,1,"crea\n{rows}')
+    (raw / "n.csv").write_text('id,name,ward\n1,a,b\n2,a,"b\n3,a,b\n4,a,b\n')
+    batches, warnings = read_source(SOURCE, raw)
+    assert batches["t"].quarantined.select("row", "reason").rows() == [(0, "unclosed_quote")]
+    assert [said.partition(" (from 0)")[0] for said in warnings] == [
+        f"{name}: a quotation mark in row {row}" for name, row in (("n.csv", 1), ("t.csv", 0))
+    ]
+    assert "48 lines" in warnings[1]
+    assert warnings[1].endswith("say quote: none.")
+
+
 def test_sites_are_constant_or_a_column(raw: Path, tmp_path: Path) -> None:
     def site(folder: Path, name: str | None = None) -> list[str]:
         batches = read_source(SOURCE, folder, name)[0]
@@ -298,6 +326,7 @@ def test_numbers_survive_either_decimal_sign(value: float, decimal: str) -> None
 
 
 WRONG = {
+    "encoding: latin-1": ("quote: ab", "quote must be one character, or none; got 'ab'"),
     "value: result": (
         "value: resutl",
         r"(tables.labs.events[0].value): labs_1.csv has no column 'resutl'. Did you mean result",

@@ -1,6 +1,7 @@
 """Raw tables in every form that hospitals and archives give them."""
 
 import gzip
+import json
 from pathlib import Path
 
 import polars as pl
@@ -158,6 +159,48 @@ def test_an_empty_table_has_no_rows(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingTableError, match="must be a folder"):
         RawTables(tmp_path / "nowhere", pytest.fail)
+
+
+def test_rows_that_an_open_quotation_mark_swallowed_are_set_aside_and_said(tmp_path: Path) -> None:
+    """They went into one cell of the row, which gave an event, and nothing was said."""
+    rows = "".join(f"{i},3,c\n" for i in range(2, 40))
+    write(tmp_path, "csv", f'x,y,Name\n0,3,"a"\n1,3,"b\n{rows}')
+    for asked in (["x", "name"], ["x"]):  # whether or not anybody asks for the column in which it stands
+        warnings: list[str] = []
+        tables = RawTables(tmp_path, warnings.append)
+        batches = list(tables.stream("things", lambda frame: (as_events(), quarantine(frame, "tested")), asked))
+        assert sum(batch.num_rows for batch in batches) == 2
+        set_aside = pl.concat([batch.quarantined for batch in batches])
+        assert set_aside["reason"].to_list() == ["tested", "unclosed_quote"]
+        record = json.loads(set_aside["record"][1])
+        assert record == {"text": f'1,3,"b\n{rows}"'}
+        assert len(warnings) == 1
+        assert "things.csv: a quotation mark in row 1 (from 0) is never closed, so that the 38 lines" in warnings[0]
+    assert [row["x"] for frame in tables.batches("things", ["x"]) for row in frame.to_dicts()] == ["0"]
+
+
+def test_rows_after_a_mark_that_another_one_closes_keep_their_numbers(tmp_path: Path) -> None:
+    text = 'x,y,Name\n0,3,"a\n1,3,b\n2,3,"c"\n3,3,d\n4,"e\n5,3,"f"\n6,3,g\n'
+    warnings: list[str] = []
+    write(tmp_path, "csv", text)
+    tables = RawTables(tmp_path, warnings.append)
+    batches = list(tables.stream("things", lambda frame: (as_events(), quarantine(frame, "tested")), ["x"]))
+    rows = pl.concat([batch.quarantined for batch in batches]).sort("row")
+    # What was swallowed has no number: the rows are those that were read.
+    assert rows.select("row", "reason").rows() == [
+        (0, "unclosed_quote"),
+        (1, "tested"),
+        (2, "unclosed_quote"),
+        (3, "tested"),
+    ]
+    assert [json.loads(rows["record"][i]).get("x") for i in (1, 3)] == ["3", "6"]
+    assert "row 0, 2 (from 0) is never closed, so that the 3 lines" in warnings[0]
+
+
+def test_a_row_longer_than_a_block_is_an_error_that_names_the_mark(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('x,y\n1,"open\n' + "2,closed\n" * 2_000_000)
+    with pytest.raises(SchemaError, match=r"t\.csv must have rows of less than 8 MiB; .* quotation mark"):
+        list(RawTables(tmp_path, pytest.fail).batches("t", ["x"]))
 
 
 def test_what_a_reader_says_never_quotes_a_row(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from helpers.task_records import Row
+from sojourn.concepts.derived.dataset import derive
 from sojourn.errors import TaskError
 from sojourn.events.build import build_store
 from sojourn.tasks.baseline import BASELINES, NUMBER_BASELINES, baseline
@@ -127,6 +128,15 @@ def test_a_subject_of_two_stores_of_one_data_set_is_one_subject(
     build_store(tmp_path / "again", [tmp_path / "meds"])
     with pytest.raises(TaskError, match="200 are in both"):
         baseline("prevalence", store, train, tmp_path / "again", train, tmp_path / "p.parquet")
+    derive(tmp_path / "meds", tmp_path / "derived", scores=["kdigo"])
+    derive(tmp_path / "derived", tmp_path / "twice", scores=["sofa"])
+    derive(tmp_path / "meds", tmp_path / "beside", scores=["sofa"])
+    for name in ("derived", "twice", "beside"):
+        build_store(tmp_path / f"store-{name}", [tmp_path / name])
+    for one, other in (("store-derived", "again"), ("again", "store-twice"), ("store-twice", "store-beside")):
+        with pytest.raises(TaskError, match="200 are in both"):
+            baseline("prevalence", tmp_path / one, train, tmp_path / other, train, tmp_path / "p.parquet")
     others = write_meds([(subject, 0, "ICU_ADMISSION//B") for subject in range(300)], name="others")
     build_store(tmp_path / "other", [others])
-    baseline("prevalence", tmp_path / "other", test, store, test, tmp_path / "p.parquet")
+    for known in (store, tmp_path / "store-derived"):
+        baseline("prevalence", tmp_path / "other", test, known, test, tmp_path / "p.parquet")

@@ -56,6 +56,16 @@ def test_files_of_others_are_read_by_their_name(tmp_path: Path) -> None:
     assert "site" not in found.table.columns
 
 
+def test_sites_that_are_numbers_are_names(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    predicted = frame().with_columns(predicted_boolean_probability=pl.lit(0.5))
+    predicted.with_columns(site=pl.Series([167, 420])).write_parquet(path)
+    assert read_predictions(path).table["site"].to_list() == ["167", "420"]
+    predicted.with_columns(site=pl.Series([[1], [2]])).write_parquet(path)
+    with pytest.raises(SchemaError, match="names in site; it holds List"):
+        read_predictions(path)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -13,6 +13,7 @@ from sojourn.errors import DataError, SchemaError
 from sojourn.events import meds
 from sojourn.events.arrange import first_of_run
 from sojourn.events.derive import Derive
+from sojourn.events.lineage import read_lineage
 from sojourn.events.units import UNITS
 from sojourn.files import sha256
 
@@ -55,7 +56,8 @@ class Plan:
     pieces: tuple[Piece, ...]
     """In store order."""
     inputs: dict[str, Any]
-    """What goes into the manifest: data sets with the SHA-256 of each file, seed, derivation, format."""
+    """What goes into the manifest: data sets with the SHA-256 of each file, and of the shards that they were made from,
+    seed, derivation, format."""
 
 
 def dataset_names(folders: Sequence[Path]) -> list[str]:
@@ -153,7 +155,7 @@ def make_plan(folders: Sequence[Path], *, derive: Derive | None, splits_seed: in
         subjects[name] = np.concatenate(held)
         for spans in pack(zip(shards, ends, strict=True)):
             pieces.append(Piece(len(pieces), name, folder, spans))
-        datasets.append({"name": name, "files": _fingerprint(folder, shards)})
+        datasets.append({"name": name, "files": _fingerprint(folder, shards)} | _lineage(folder))
     if not pieces:
         msg = f"datasets must hold rows; there are none in {', '.join(subjects)}. Check what wrote them."
         raise DataError(msg)
@@ -175,6 +177,12 @@ def _fingerprint(folder: Path, shards: Sequence[Path]) -> dict[str, str]:
     metadata = [folder / "metadata" / name for name in ("codes.parquet", "dataset.json", "subject_splits.parquet")]
     paths = [*shards, *(path for path in (*metadata, folder / UNITS) if path.exists())]
     return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+
+
+def _lineage(folder: Path) -> dict[str, list[str]]:
+    """Shards that a data set was made from; nothing, as ever, where it was made from no other."""
+    shards = read_lineage(folder)
+    return {"made_from": shards} if shards else {}
 
 
 def _name(derive: Derive) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 from sojourn.errors import ConfigError
 from sojourn.sources.frames import regroup
 from sojourn.sources.tables import RawTables
+from sojourn.sources.unclosed import Malformed
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*://")
 _FILES = {".duckdb": "duckdb", ".ddb": "duckdb", ".sqlite": "sqlite", ".sqlite3": "sqlite"}
@@ -114,7 +115,7 @@ class DatabaseTables(RawTables):
         lost: str,
         why: str,
         batch_rows: int,
-        malformed: list[tuple[int, str]],
+        malformed: list[Malformed],
     ) -> Iterator[pl.DataFrame]:
         if self._is_lost(name, required, lost, why):
             return

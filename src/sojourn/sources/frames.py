@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ import pyarrow.parquet as pa_parquet
 
 from sojourn.errors import SchemaError
 from sojourn.sources.replaced import ReplacedBytes
+from sojourn.sources.unclosed import Malformed, RowLines
 
 _BLOCK_BYTES = 8 << 20
 _PARQUET_ROWS = 65_536
@@ -29,13 +30,19 @@ class TextFormat(NamedTuple):
     """One character between the fields."""
     encoding: str = "utf-8"
     """Any encoding that Python knows. Bytes that are no UTF-8 become replacement characters."""
-    quote: str = '"'
-    """Character around fields that hold a separator."""
+    quote: str | None = '"'
+    """Character around fields that hold a separator; None: a quotation mark is a character like others."""
 
     @property
     def is_utf8(self) -> bool:
         """Whether no other encoding was said."""
         return self.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+
+    @property
+    def dialect(self) -> dict[str, Any]:
+        """The same for the `csv` module."""
+        quoting = csv.QUOTE_NONE if self.quote is None else csv.QUOTE_MINIMAL
+        return {"delimiter": self.separator, "quotechar": self.quote, "quoting": quoting}
 
 
 PLAIN = TextFormat()
@@ -55,12 +62,12 @@ def _read_header(path: Path, text: TextFormat) -> tuple[list[str], bool]:
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     encoding, errors = ("utf-8-sig", "replace") if text.is_utf8 else (text.encoding, "strict")
     with readable(path), opener(path, "rt", encoding=encoding, errors=errors, newline="") as file:
-        header = next(csv.reader(file, delimiter=text.separator, quotechar=text.quote), [])
+        header = next(csv.reader(file, **text.dialect), [])
         return header, bool(file.read(1))
 
 
 def frames_of(
-    path: Path, columns: Sequence[str], malformed: list[tuple[int, str]], text: TextFormat = PLAIN
+    path: Path, columns: Sequence[str], malformed: list[Malformed], text: TextFormat = PLAIN
 ) -> Iterator[pl.DataFrame]:
     """Yield a table file in frames of some ten thousand rows.
 
@@ -68,7 +75,7 @@ def frames_of(
     ----------
     path : a Parquet file, or delimited text, gzipped or not.
     columns : names as the file has them.
-    malformed : rows with a wrong number of fields are appended to it as (row, text).
+    malformed : rows with a wrong number of fields, or that have swallowed others, are appended to it.
     text : how the file is written, if it is text.
 
     Returns
@@ -95,6 +102,12 @@ def readable(path: Path) -> Iterator[None]:
         msg = f"{path} must be text in the encoding that was said; it is not ({type(error).__name__}). Say another one."
         raise SchemaError(msg) from error
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        if "straddling object" in str(error):  # a row that is longer than a block
+            msg = (
+                f"{path} must have rows of less than {_BLOCK_BYTES >> 20} MiB; one is longer, probably because a "
+                "quotation mark is never closed. Mend the mark; a mapping of your own can say quote: none."
+            )
+            raise SchemaError(msg) from error
         # What stands in quotes, or after a count of columns, may be a cell or a row.
         reason = re.split(r"'|(?<=\d): ", str(error))[0].partition("\n")[0][:120].strip() or type(error).__name__
         msg = f"{path} must be a whole, readable table; it is not ({reason}). Fetch or unpack it again."
@@ -112,20 +125,23 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
             yield pl.DataFrame([numbers, *frame.get_columns()])
 
 
-def _read_csv(
-    path: Path, columns: list[str], malformed: list[tuple[int, str]], text: TextFormat
-) -> Iterator[pl.DataFrame]:
-    """Row-numbered frames of text columns; a row with a wrong number of fields keeps its number in `malformed`."""
-    if not _read_header(path, text)[1]:
+def _read_csv(path: Path, columns: list[str], malformed: list[Malformed], text: TextFormat) -> Iterator[pl.DataFrame]:
+    """Row-numbered frames of text columns; a row that is none of the table keeps its number in `malformed`."""
+    header, has_more = _read_header(path, text)
+    if not has_more:
         return  # a header that no newline ends is no table to PyArrow
+    lines = RowLines(header, text.separator, text.quote)
+    # All columns are looked at: a mark may be open in one that nobody asks for.
+    read = [*columns, *(name for name in dict.fromkeys(header) if name not in columns)]
 
     def set_aside(row: pa_csv.InvalidRow) -> str:
-        malformed.append((row.number - 2, row.text))  # `number` counts from 1 and includes the header
+        # `number` counts from 1 and includes the header.
+        malformed.append(Malformed(row.number - 2, row.text, lines.in_text(row.text)))
         return "skip"
 
     convert = pa_csv.ConvertOptions(  # numbers and times are parsed by the source
-        column_types=dict.fromkeys(columns, pa.large_string()),
-        include_columns=columns,
+        column_types=dict.fromkeys(read, pa.large_string()),
+        include_columns=read,
         null_values=[""],
         strings_can_be_null=True,
     )
@@ -137,18 +153,24 @@ def _read_csv(
             ReplacedBytes(stream) if text.is_utf8 else stream,
             read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False, encoding=text.encoding),
             parse_options=pa_csv.ParseOptions(
-                delimiter=text.separator, quote_char=text.quote, invalid_row_handler=set_aside, newlines_in_values=True
+                delimiter=text.separator,
+                quote_char=text.quote or False,
+                invalid_row_handler=set_aside,
+                newlines_in_values=text.quote is not None,
             ),
             convert_options=convert,
         ) as reader,
     ):
         for batch in reader:
-            skipped = {number for number, _ in malformed}
+            skipped = {odd.row for odd in malformed}
             numbers = _number(start, batch.num_rows, skipped)
             start = int(numbers[-1]) + 1 if len(numbers) else start
-            fields = [cast(pl.Series, pl.from_arrow(column)) for column in batch.columns]
+            fields = [cast(pl.Series, pl.from_arrow(column)) for column in batch.columns[: len(columns)]]
             named = [field.alias(name) for name, field in zip(columns, fields, strict=True)]
-            yield pl.DataFrame([pl.Series("row", numbers), *named])
+            frame = pl.DataFrame([pl.Series("row", numbers), *named])
+            swallowing = lines.in_batch(batch)
+            malformed += [Malformed(int(numbers[i]), lines.text_of(batch, i), n) for i, n in swallowing.items()]
+            yield frame.filter(~pl.int_range(pl.len()).is_in(list(swallowing))) if swallowing else frame
 
 
 def _number(start: int, count: int, skipped: set[int]) -> np.ndarray:

@@ -8,7 +8,8 @@ import polars as pl
 
 from sojourn.errors import MissingTableError
 from sojourn.sources.frames import PLAIN, TextFormat, columns_of, frames_of, regroup
-from sojourn.sources.records import SourceBatch, as_events, quarantine
+from sojourn.sources.records import SourceBatch, as_events
+from sojourn.sources.unclosed import Malformed, describe_unclosed, quarantine_malformed
 
 _SUFFIXES = (".parquet", ".csv", ".csv.gz")
 _MAX_DEPTH = 4
@@ -70,7 +71,7 @@ class RawTables:
 
         The first column, `row` (u64), counts the raw rows from 0. Columns of CSV files are text, those of Parquet
         files are as they are; text of length 0 is null. Rows with a wrong number of fields are left out here:
-        `stream` sets them aside.
+        `stream` sets them aside. Rows that an unclosed quotation mark has swallowed are left out with a warning.
 
         Parameters
         ----------
@@ -102,15 +103,15 @@ class RawTables:
     ) -> Iterator[SourceBatch]:
         """Yield the table as `SourceBatch`: `transform` maps each frame to (events, quarantined).
 
-        Rows with a wrong number of fields come at the end, quarantined as ``malformed_row``.
+        Rows with a wrong number of fields come at the end, quarantined as ``malformed_row``, and those that have
+        swallowed others as ``unclosed_quote``.
         """
-        malformed: list[tuple[int, str]] = []
+        malformed: list[Malformed] = []
         for frame in self._frames(name, required, optional, lost, why, batch_rows, malformed):
             events, quarantined = transform(frame)
             yield SourceBatch(name, frame.height, events, quarantined)
         if malformed:
-            rows = pl.DataFrame(malformed, schema={"row": pl.UInt64, "text": pl.String}, orient="row")
-            yield SourceBatch(name, rows.height, as_events(), quarantine(rows, "malformed_row"))
+            yield SourceBatch(name, len(malformed), as_events(), quarantine_malformed(malformed))
 
     def read(
         self, name: str, required: Sequence[str] = (), optional: Sequence[str] = (), *, lost: str = ""
@@ -139,9 +140,9 @@ class RawTables:
         lost: str,
         why: str,
         batch_rows: int,
-        malformed: list[tuple[int, str]],
+        malformed: list[Malformed],
     ) -> Iterator[pl.DataFrame]:
-        """Frames of one table; rows that are no rows are appended to `malformed` as (row, text)."""
+        """Frames of one table; rows that are no rows are appended to `malformed`, and said where they hide others."""
         path = self.find(name)
         if self._is_lost(name, required, lost, why) or path is None:
             return
@@ -154,6 +155,8 @@ class RawTables:
         for frame in regroup(frames_of(path, list(wanted), malformed, self._text), batch_rows):
             absent_columns = (pl.lit(None, pl.String).alias(column) for column in nulls)
             yield frame.rename(wanted).with_columns(*absent_columns).select("row", *required, *optional)
+        if said := describe_unclosed(path.name, malformed, "Mend the quotation mark and ingest again."):
+            self._warn(said)
 
     def _is_lost(self, name: str, required: Sequence[str], lost: str, why: str) -> bool:
         """Whether a table is missing or lacks a required column; said as a warning, or raised if it is needed."""

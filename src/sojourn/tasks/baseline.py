@@ -108,17 +108,16 @@ def _check_kind(method: str, train: Labels, test: Labels) -> None:
 
 
 def share_data(first: EventStore, second: EventStore) -> bool:
-    """Whether a shard of a data set went into both stores, so that an id is the same subject in both."""
-    one, other = (
-        {
-            digest
-            for dataset in store.manifest["inputs"]["datasets"]
-            for name, digest in dataset["files"].items()
-            if name.startswith("data/")
-        }
-        for store in (first, second)
-    )
-    return not one.isdisjoint(other)
+    """Whether a shard went into both stores, itself or what was derived from it: an id is the same subject in both."""
+    return not _shards(first).isdisjoint(_shards(second))
+
+
+def _shards(store: EventStore) -> set[str]:
+    """SHA-256 of the shards that a store was built from, and of those that they were made from."""
+    datasets = store.manifest["inputs"]["datasets"]
+    files = (item for dataset in datasets for item in dataset["files"].items())
+    earlier = (digest for dataset in datasets for digest in dataset.get("made_from", ()))
+    return {digest for name, digest in files if name.startswith("data/")}.union(earlier)
 
 
 def check_apart(train: Labels, test: Labels, *, is_same_data: bool) -> None:

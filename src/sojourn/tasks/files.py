@@ -65,6 +65,7 @@ _KINDS = {
     "predicted_float_value": _NUMBER,
     "probability_lower": _NUMBER,
     "probability_upper": _NUMBER,
+    "site": _Kind(lambda kind: not kind.is_nested() and kind != pl.Binary, "names", "text"),
 }
 
 
@@ -230,6 +231,9 @@ def read_predictions(path: Path) -> Predictions:
         msg = f"{path} must hold {what}; {bad} of {table.height} rows do not."
         raise SchemaError(msg)
     extra = [name for name in schema.names[4:] if name in table.columns]
+    if "site" in extra:
+        # Numbers of hospitals are names as well.
+        table = table.with_columns(pl.col("site").cast(pl.String))
     method = metadata.get(b"sojourn_method", path.stem.encode()).decode()
     return Predictions(table.select(*names, *extra), _task(metadata, path), method)
 

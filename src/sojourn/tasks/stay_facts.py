@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from sojourn.tasks.cohort import ADMISSIONS, STAY_ROOTS, Records, stays_of
-from sojourn.tasks.grid_variables import yaib_variables
+from sojourn.tasks.grid_variables import concept_variables, yaib_variables
 from sojourn.tasks.outcomes import matching_codes
 from sojourn.tasks.stay_definitions import MAX_HOURS, StayTask
 
@@ -55,7 +55,7 @@ def stay_facts(records: Records, people: pl.DataFrame, task: StayTask) -> pl.Dat
     people
         `subject_id, site, birth` of these subjects.
     task
-        Its rule decides what counts as measured and as onset; see `yaib.yaml`.
+        Its rule decides which values are possible, what counts as measured and as onset; see `yaib.yaml`.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def stay_facts(records: Records, people: pl.DataFrame, task: StayTask) -> pl.Dat
     stays = stays.with_columns(age_years=age_us / _YEAR_US, los_hours=los).with_columns(
         last_hour=pl.min_horizontal(pl.col("los_hours").floor(), pl.lit(float(MAX_HOURS))).cast(pl.Int32)
     )
-    seen = _events_of(stays, records.events)
+    seen = _within_limits(_events_of(stays, records.events), task)
     parts = [
         _measured(stays, seen, task),
         _deaths(stays, records.events, task),
@@ -137,22 +137,25 @@ def _events_of(stays: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     return seen.select(*_STAY, "last_hour", "code", "numeric_value", "hours")
 
 
-def _measured(stays: pl.DataFrame, seen: pl.DataFrame, task: StayTask) -> pl.DataFrame:
-    """`num_hours` and `longest_gap`.
-
-    YAIB also counts hours before the ICU, and leaves out values beyond the limits of ricu.
-    """
+def _within_limits(seen: pl.DataFrame, task: StayTask) -> pl.DataFrame:
+    """The same events without impossible values: as YAIB defines it by the limits of ricu, otherwise by our own."""
+    variables = yaib_variables() if task.is_recorded else concept_variables()
     limits = pl.DataFrame(
-        [(code, v.low, v.high) for v in yaib_variables().values() for code in v.codes()],
+        [(code, variable.low, variable.high) for variable in variables.values() for code in variable.codes()],
+        # Values are f32: a limit of 0.1 must not take out a value of 0.1.
         schema={"code": pl.String, "low": pl.Float32, "high": pl.Float32},
         orient="row",
     ).unique("code")
-    inside = (pl.col("numeric_value") >= pl.col("low")).fill_null(value=True) & (
-        pl.col("numeric_value") <= pl.col("high")
-    ).fill_null(value=True)
-    found = seen.drop_nulls("numeric_value").join(limits, on="code", how="inner")
-    if task.is_recorded:
-        found = found.filter(inside)
+    value = pl.col("numeric_value")
+    is_outside = (value < pl.col("low")).fill_null(value=False) | (value > pl.col("high")).fill_null(value=False)
+    joined = seen.join(limits, on="code", how="left", maintain_order="left")
+    return joined.with_columns(numeric_value=pl.when(~is_outside).then(value)).drop("low", "high")
+
+
+def _measured(stays: pl.DataFrame, seen: pl.DataFrame, task: StayTask) -> pl.DataFrame:
+    """`num_hours` and `longest_gap`; as YAIB defines them, hours before the ICU count as well."""
+    codes = [code for variable in yaib_variables().values() for code in variable.codes()]
+    found = seen.drop_nulls("numeric_value").filter(pl.col("code").is_in(codes))
     hours = found.select(*_STAY, "last_hour", hour=pl.col("hours").floor().cast(pl.Int32)).unique()
     in_grid = pl.col("hour").is_between(0, pl.col("last_hour"))
     counted = hours if task.is_recorded else hours.filter(in_grid)

@@ -11,6 +11,7 @@ import polars as pl
 from sojourn.concepts.derived.record import COLUMNS, at_or_below
 from sojourn.concepts.derived.registry import SCORES, derive_scores
 from sojourn.events import meds
+from sojourn.events.lineage import write_lineage
 from sojourn.events.pieces import read_piece
 from sojourn.events.plan import Piece, pack, read_subjects
 from sojourn.events.units import UnitRules, mark, read_rules
@@ -72,6 +73,7 @@ def derive(dataset: Path, out: Path, *, scores: Sequence[str] | None = None) -> 
             num_events += rows.height
             bar.advance()
         _metadata(dataset, part, names, added)
+        write_lineage(dataset, part)
     return DeriveReport(str(out), num_subjects, num_events, added.total(), dict(sorted(added.items())))
 
 

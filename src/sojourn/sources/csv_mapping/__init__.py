@@ -51,7 +51,7 @@ class CsvMapping:
         subjects = Subjects(mapping.subject.ids)
         for table in tables:
             lookups = {join.table: read_lookup(join, warn) for join in table.joins}
-            yield from stream(table, lookups, subjects, site or mapping.site)
+            yield from stream(table, lookups, subjects, site or mapping.site, warn)
 
     def codes(self, raw: Path) -> pl.DataFrame:
         """What the mapping says of codes."""

@@ -100,7 +100,11 @@ def _dialect(located: Located, name: str, table: Table) -> Dialect:
             raise located.error(own, wrong)
     return Dialect(
         paths,
-        TextFormat(chosen.separator or _SEPARATORS.get(suffix, ","), chosen.encoding or "utf-8"),
+        TextFormat(
+            chosen.separator or _SEPARATORS.get(suffix, ","),
+            chosen.encoding or "utf-8",
+            None if chosen.quote == "none" else chosen.quote or '"',
+        ),
         chosen.nulls or (),
         say.Writing("." if is_parquet else chosen.decimal or ".", formats, located.mapping.time_zone),
     )

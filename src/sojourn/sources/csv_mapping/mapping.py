@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = ["Birth", "CodeMeaning", "Condition", "Event", "FileFormat", "Mapping", "Sex", "Stay", "Table", "Time"]
 
@@ -183,11 +183,20 @@ def _check_code(code: str) -> None:
         raise ValueError(msg)
 
 
+def _check_quote(quote: str) -> str:
+    if quote != "none" and (len(quote) != 1 or not quote.isascii()):
+        msg = f"quote must be one character, or none; got {quote!r}."
+        raise ValueError(msg)
+    return quote
+
+
 class FileFormat(_Strict):
     """How a file is written; what is None here comes from `Mapping.defaults`, else from the file's name."""
 
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
+    quote: Annotated[str, AfterValidator(_check_quote)] | None = None
+    """Character around fields that hold a separator; ``none``: a quotation mark is a character like others."""
     decimal: Literal[".", ","] | None = None
     nulls: Words | None = None
     """Words that mean an empty cell."""

@@ -1,6 +1,7 @@
 """Stream the files of a compiled table as batches of events."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -10,7 +11,8 @@ from sojourn.sources.csv_mapping.compiling import Compiled, Dialect, Join, joine
 from sojourn.sources.frames import frames_of, regroup
 from sojourn.sources.identity import hashed
 from sojourn.sources.recipes import Emit, convert, label
-from sojourn.sources.records import SourceBatch, as_events, quarantine
+from sojourn.sources.records import SourceBatch, as_events
+from sojourn.sources.unclosed import Malformed, describe_unclosed, quarantine_malformed
 
 _BATCH_ROWS = 200_000
 
@@ -55,7 +57,7 @@ class Subjects:
 def read_lookup(join: Join, warn: Callable[[str], None]) -> pl.DataFrame:
     """Columns that a table brings to others, one row for each key, held in memory."""
     columns, dialect = list(dict.fromkeys((join.key, *join.columns))), join.dialect
-    frames = [clean(frame, dialect) for path in dialect.paths for frame in frames_of(path, columns, [], dialect.text)]
+    frames = [clean(frame, dialect) for path in dialect.paths for frame in _frames(path, columns, dialect, warn)]
     whole = pl.concat(frames).drop("row") if frames else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
     whole = whole.filter(pl.col(join.key).is_not_null())
     found = whole.select(
@@ -68,7 +70,11 @@ def read_lookup(join: Join, warn: Callable[[str], None]) -> pl.DataFrame:
 
 
 def stream(
-    table: Compiled, lookups: dict[str, pl.DataFrame], subjects: Subjects, site: str | None
+    table: Compiled,
+    lookups: dict[str, pl.DataFrame],
+    subjects: Subjects,
+    site: str | None,
+    warn: Callable[[str], None],
 ) -> Iterator[SourceBatch]:
     """Batches of one table; rows are counted over all its files.
 
@@ -78,21 +84,34 @@ def stream(
     lookups : for each joined table what `read_lookup` gave.
     subjects : the numbering of patients, one for all tables.
     site : name of the hospital; with a column of hospitals, what stands before theirs.
+    warn : called with a sentence for each file in which rows were swallowed.
     """
     start = 0
     for path in table.dialect.paths:
-        malformed: list[tuple[int, str]] = []
+        malformed: list[Malformed] = []
         count = 0
-        for frame in regroup(frames_of(path, table.columns, malformed, table.dialect.text), _BATCH_ROWS):
+        for frame in regroup(_frames(path, table.columns, table.dialect, warn, malformed), _BATCH_ROWS):
             count += frame.height
             numbered = frame.with_columns(pl.col("row") + pl.lit(start, pl.UInt64))
             events, quarantined = _convert(clean(numbered, table.dialect), table, lookups, subjects, site)
             yield SourceBatch(table.name, frame.height, events, quarantined)
         if malformed:
-            bad = [(row + start, text) for row, text in malformed]
-            rows = pl.DataFrame(bad, schema={"row": pl.UInt64, "text": pl.String}, orient="row")
-            yield SourceBatch(table.name, rows.height, as_events(), quarantine(rows, "malformed_row"))
+            yield SourceBatch(table.name, len(malformed), as_events(), quarantine_malformed(malformed, start=start))
         start += count + len(malformed)
+
+
+def _frames(
+    path: Path,
+    columns: Sequence[str],
+    dialect: Dialect,
+    warn: Callable[[str], None],
+    malformed: list[Malformed] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Frames of one file; warns at its end if rows were swallowed."""
+    malformed = [] if malformed is None else malformed
+    yield from frames_of(path, columns, malformed, dialect.text)
+    if said := describe_unclosed(path.name, malformed, "Mend the quotation mark, or say quote: none."):
+        warn(said)
 
 
 def clean(frame: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:

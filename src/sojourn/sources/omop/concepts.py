@@ -11,7 +11,7 @@ from sojourn.sources.tables import RawTables
 
 FIRST_LOCAL = 2_000_000_000
 """From this id on concepts are a hospital's own."""
-_ATHENA = TextFormat(separator="\t", quote="\x01")
+_ATHENA = TextFormat(separator="\t", quote=None)
 _TABLES = ("concept", "2b_concept")
 _RELATIONS = ("concept_relationship", "2b_concept_relationship")
 _SCHEMA = {"_id": pl.Int64, "_code": pl.String, "_name": pl.String}
