@@ -231,7 +231,7 @@ def interrupt(arguments: list[str], sign: Path) -> tuple[int, str]:
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: Capture) -> None:
-    config = default_config(num_sites=4, stays_per_site=400, seed=1)
+    config = default_config(num_sites=4, stays_per_site=200, seed=1)
     write_config(
         config.model_copy(update={"truth": config.truth.model_copy(update={"risks": False})}), tmp_path / "s.yaml"
     )

@@ -61,7 +61,7 @@ def test_a_code_is_closest_to_the_one_with_like_words_whatever_its_level_and_uni
 def test_products_are_those_of_weighted_ngrams() -> None:
     """Two taught codes of one two-letter word each share nothing; the same word under two parents shares its part."""
     rows = table(("A//xy", None, None), ("A//zw", None, None), ("B//xy", None, None))
-    x = word_features(rows, [True, True, True], 4096).astype(np.float64)
+    x = word_features(rows, [True, True, True], 1024).astype(np.float64)
     # Parts of length 1 and 1/2; own words are equal, parents differ: 1 / (1 + 1/4).
     assert x[0] @ x[2] == pytest.approx(1 / 1.25, abs=0.15)
     # Only the parent is shared: (1/4) / (1 + 1/4).

@@ -151,7 +151,7 @@ def test_a_run_of_a_version_with_another_order_of_codes_keeps_it(
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(small_store: Path, tmp_path: Path) -> None:
-    settings = SHORT | {"max_steps": 60, "evaluate_every": 5}
+    settings = SHORT | {"max_steps": 30, "evaluate_every": 5}
     config = tmp_path / "pretrain.yaml"
     config.write_text(yaml.safe_dump(settings))
     run, checkpoint = tmp_path / "killed", tmp_path / "killed" / "checkpoints" / "latest.safetensors"
@@ -164,7 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(small_store: Path, tmp_path: P
     assert child.wait() == -signal.SIGKILL, "it was finished before it could be killed"
     assert checkpoint.exists()
     resumed = pretrain(small_store, run, config=config)
-    assert resumed.steps == 60
+    assert resumed.steps == 30
     pretrain(small_store, tmp_path / "whole", config=config)
     assert_same_run(run, tmp_path / "whole")
 

@@ -77,14 +77,6 @@ class SiteRows(NamedTuple):
         return found
 
 
-class LocalResult(NamedTuple):
-    """What some local steps came to."""
-
-    num_steps: int
-    nats_per_event: float
-    """Mean over the steps."""
-
-
 class LocalTrainer:
     """One site's network, optimiser and place in its own records.
 
@@ -139,7 +131,7 @@ class LocalTrainer:
 
     def train(
         self, num_steps: int, first_number: int, adjust: Adjust | None = None, *, total: int | None = None
-    ) -> LocalResult:
+    ) -> None:
         """Make some steps.
 
         Parameters
@@ -151,13 +143,9 @@ class LocalTrainer:
         """
         self.stepper.total = self.total_steps if total is None else total
         change = None if adjust is None else lambda: adjust(self.network)
-        nats = events = 0.0
         for number, samples in self._samples(num_steps):
-            result = self.stepper.step(samples, first_number + number, adjust=change)
-            nats += sum(result.sums[:3])
-            events += result.counts.events
+            self.stepper.step(samples, first_number + number, adjust=change)
         self.num_made += num_steps
-        return LocalResult(num_steps, nats / max(events, 1))
 
     def _samples(self, num_steps: int) -> Iterator[tuple[int, list[Sample]]]:
         """Samples of the next steps of the site's own plan, prepared ahead."""

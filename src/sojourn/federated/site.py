@@ -14,7 +14,7 @@ from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.federated.config import FederatedConfig, FedProx, Scaffold
 from sojourn.federated.cotraining import Histories, check_asked, sampled_answers, without_histories
 from sojourn.federated.exposure import exposure
-from sojourn.federated.local import Adjust, Job, LocalResult, LocalTrainer, SiteRows
+from sojourn.federated.local import Adjust, Job, LocalTrainer, SiteRows
 from sojourn.federated.memory import SiteMemory
 from sojourn.federated.messages import BEST_ROUND, CONTROL, SQUARES, Message, Tensors, check, narrow, part_of, widen
 from sojourn.federated.personal import is_personal, own_rows_only, shared_names
@@ -133,9 +133,11 @@ class Site:
         if config.are_moments_shared:
             trainer.share_squares(message.tensors, message.round * config.local_steps)
         if config.privacy is None:
-            result = trainer.train(steps, stage.first_number, adjust, total=stage.total)
+            trainer.train(steps, stage.first_number, adjust, total=stage.total)
         else:
-            result = self._train_privately(trainer, config, stage.first_number, purpose=f"round {message.round + 1}")
+            steps = private_steps(config, len(trainer.rows.train))
+            purpose = f"round {message.round + 1}"
+            self._train_privately(trainer, config, steps, stage.first_number, purpose=purpose)
         now = trainer.weights()
         answer = self._as_told({name: now[name] - began[name] for name in began}, trainer, config)
         if config.are_moments_shared:
@@ -148,7 +150,7 @@ class Site:
             answer |= {CONTROL + n: c for n, c in withhold_rare(drift.mean(), trainer.is_told).items()}
         personal = {name: weight for name, weight in now.items() if name not in began}
         self.memory.keep(message.round, trainer, personal, with_moments=config.keep_moments, best_round=best)
-        return Message("train", message.round, answer, {"steps": float(result.num_steps)})
+        return Message("train", message.round, answer, {"steps": float(steps)})
 
     def _check_budget(self, config: FederatedConfig) -> None:
         """Refuse a training without noise where the owner has limited what trainings may cost a patient."""
@@ -166,18 +168,17 @@ class Site:
         return own_rows_only(tensors, trainer.job.sites.index(self.name) + 1)
 
     def _train_privately(
-        self, trainer: LocalTrainer, config: FederatedConfig, first_number: int, *, purpose: str
-    ) -> LocalResult:
+        self, trainer: LocalTrainer, config: FederatedConfig, steps: int, first_number: int, *, purpose: str
+    ) -> None:
         """Noisy steps, paid for in the ledger before they are made."""
         assert config.privacy is not None, "it is asked for"
         num_patients = len(trainer.rows.train)
-        steps = private_steps(config, num_patients)
         spending = planned_spending(config, num_patients)._replace(steps=steps)
         own = read_budget(self.memory.folder)
         budget = config.privacy.epsilon if own is None else own
         Ledger(self.memory.folder, budget=budget, delta=1 / num_patients).spend(spending, purpose=purpose)
         makes = PrivateSteps(trainer, spending, clip=config.privacy.clip)
-        return makes.train(steps, first_number, config.total_steps)
+        makes.train(steps, first_number, config.total_steps)
 
     def _evaluate(self, message: Message) -> Message:
         """Sums of the tuning loss, so that those of all sites add up; nothing for too few subjects."""

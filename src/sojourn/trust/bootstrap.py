@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from sojourn.trust.metrics import CLIP, METRICS, FloatArray, RankedPredictions, logit, recalibration
 
@@ -160,11 +161,11 @@ def _cluster_sums(y: FloatArray, p: FloatArray, cluster: NDArray[np.intp]) -> tu
     q, x, ones = np.clip(p, CLIP, 1 - CLIP), logit(p), np.ones_like(p)
     columns = [ones, y, p, -(y * np.log(q) + (1 - y) * np.log1p(-q)), (p - y) ** 2]
     both = recalibration(y, p, ones)
-    fitted = 1 / (1 + np.exp(-(both[0] + both[1] * x)))
+    fitted = expit(both[0] + both[1] * x)
     curvature = fitted * (1 - fitted)
     columns += [y - fitted, (y - fitted) * x, curvature, curvature * x, curvature * x * x]
     large = recalibration(y, p, ones, fixed_slope=True)
-    shifted = 1 / (1 + np.exp(-(large[0] + x)))
+    shifted = expit(large[0] + x)
     columns += [y - shifted, shifted * (1 - shifted)]
     return np.stack([np.bincount(cluster, weights=column) for column in columns], axis=1), both, large
 

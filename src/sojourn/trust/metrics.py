@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 __all__ = [
     "METRICS",
@@ -228,7 +229,7 @@ def _log_likelihood(y: FloatArray, x: FloatArray, w: FloatArray, theta: FloatArr
 
 def _newton_terms(y: FloatArray, x: FloatArray, w: FloatArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Gradient [2] and negative Hessian [2, 2] of the weighted log-likelihood at `theta`."""
-    q = 1 / (1 + np.exp(-(theta[0] + theta[1] * x)))
+    q = expit(theta[0] + theta[1] * x)
     residual, curvature = w * (y - q), w * q * (1 - q)
     c1 = curvature @ x
     gradient = np.array([residual.sum(), residual @ x])

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sojourn.federated.local import LocalResult, LocalTrainer
+from sojourn.federated.local import LocalTrainer
 from sojourn.federated.privacy.accountant import Spending
 from sojourn.training.loss import Counts, losses
 from sojourn.training.plan import epoch_steps
@@ -42,8 +42,8 @@ class PrivateSteps:
         self._draw = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
 
-    def train(self, num_steps: int, first_number: int, total: int) -> LocalResult:
-        """Make some steps; the result tells no loss, which would not be private."""
+    def train(self, num_steps: int, first_number: int, total: int) -> None:
+        """Make some steps."""
         trainer, config = self.trainer, self.trainer.config
         trainer.network.train()
         for k in range(num_steps):
@@ -57,7 +57,6 @@ class PrivateSteps:
             trainer.optimizer.step()
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.num_made += num_steps
-        return LocalResult(num_steps, 0.0)
 
     def gradient(self, number: int) -> dict[str, Tensor]:
         """The noisy gradient of a step by parameter, of patients that are drawn for it."""
