@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from helpers.task_records import Row
-from sojourn.errors import TaskError
+from sojourn.errors import ConfigError, TaskError
 from sojourn.events.build import build_store
 from sojourn.tasks.baseline import BASELINES, NUMBER_BASELINES, baseline
 from sojourn.tasks.files import read_labels, read_predictions, write_labels
@@ -130,3 +130,12 @@ def test_a_subject_of_two_stores_of_one_data_set_is_one_subject(
     others = write_meds([(subject, 0, "ICU_ADMISSION//B") for subject in range(300)], name="others")
     build_store(tmp_path / "other", [others])
     baseline("prevalence", tmp_path / "other", test, store, test, tmp_path / "p.parquet")
+
+
+def test_labels_are_not_written_over(files: tuple[Path, Path, Path]) -> None:
+    store, train, test = files
+    for out in (train, test):
+        before = out.read_bytes()
+        with pytest.raises(ConfigError, match="one of them"):
+            baseline("prevalence", store, train, store, test, out)
+        assert out.read_bytes() == before

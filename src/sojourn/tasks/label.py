@@ -13,7 +13,7 @@ from sojourn.events.store import EventStore
 from sojourn.tasks.cohort import Attrition, label_events, needed_roots
 from sojourn.tasks.definitions import Task, get_task
 from sojourn.tasks.exclusions import FlowStep
-from sojourn.tasks.files import write_labels
+from sojourn.tasks.files import check_out, write_labels
 from sojourn.tasks.outcomes import EventOutcome, matching_codes
 from sojourn.tasks.own_outcomes import kept_outcomes
 from sojourn.tasks.phrases import is_phrase, parse_phrase
@@ -104,7 +104,10 @@ def label(
         have, and for an event store where ACES needs a MEDS data set.
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
+    ConfigError
+        If `out` cannot be written or is read.
     """
+    check_out(out, dataset)
     subset, cohort = Subset(splits, sites, exclude_sites), None
     chosen = None if subset == Subset() else _subjects_of(dataset, subset)
     if Path(task).suffix.lower() in {".yaml", ".yml"}:
