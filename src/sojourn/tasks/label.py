@@ -43,9 +43,9 @@ class LabelReport:
     flow: tuple[FlowStep, ...] = ()
     """Of a task over ICU stays: stays and subjects left after each exclusion."""
     by_site: dict[str, list[int]] = field(default_factory=dict)
-    """Likewise: site -> stays left after each step of `flow`."""
+    """Likewise: site -> stays of the chosen subjects left after each step of `flow`."""
     rules: dict[str, int] = field(default_factory=dict)
-    """Likewise: how the labels differ from those by the task's other rule."""
+    """Likewise: how the rows in the file differ from those by the task's other rule."""
 
 
 class Subset(NamedTuple):
@@ -118,7 +118,7 @@ def label(
             raise TaskError(msg)
         labels, attrition, described = label_with_aces(Path(task), dataset)
     elif task in stay_tasks():
-        cohort = label_stay_task(stay_tasks()[task], dataset)
+        cohort = label_stay_task(stay_tasks()[task], dataset, chosen)
         labels, attrition, described = cohort.labels, cohort.attrition, cohort.described
         described |= {"flow_by_site": cohort.by_site, "rules": cohort.rules}
     else:
