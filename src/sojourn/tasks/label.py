@@ -108,11 +108,14 @@ def label(
         If `out` cannot be written or is read.
     """
     check_out(out, dataset)
+    is_aces = Path(task).suffix.lower() in {".yaml", ".yml"}
+    if is_aces:
+        from sojourn.tasks.aces import check_aces, label_with_aces
+
+        check_aces(Path(task))  # a wrong file is no fault of the data set
     subset, cohort = Subset(splits, sites, exclude_sites), None
     chosen = None if subset == Subset() else _subjects_of(dataset, subset)
-    if Path(task).suffix.lower() in {".yaml", ".yml"}:
-        from sojourn.tasks.aces import label_with_aces
-
+    if is_aces:
         if is_store(dataset):
             msg = f"dataset must be a MEDS data set for an ACES task; got the event store {dataset}. Give its source."
             raise TaskError(msg)
