@@ -101,7 +101,7 @@ def label(
     TaskError
         If there is no such task, the ACES file cannot be used, or the data hold nothing that could show the outcome:
         where nobody measures lactate, "no lactate above 4" is not known. Also for a split or site that the data do not
-        have, and for an event store where ACES needs a MEDS data set.
+        have, a site that is both chosen and left out, and for an event store where ACES needs a MEDS data set.
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
     ConfigError
@@ -153,6 +153,10 @@ def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:
     """Ids of the chosen subjects."""
     table = EventStore.open(dataset).subjects if is_store(dataset) else subjects_of(dataset)
     table = table.with_columns(pl.col("site").fill_null(dataset.resolve().name))  # as a store of it names them
+    both = sorted(set(subset.sites or ()) & set(subset.exclude_sites or ()))
+    if both:
+        msg = f"site and exclude_site must name different sites; {', '.join(both)} is in both. Leave it out of one."
+        raise TaskError(msg)
     sites = [*(subset.sites or ()), *(subset.exclude_sites or ())]
     for what, asked in (("split", subset.splits or ()), ("site", sites)):
         lacking = sorted(set(asked) - set(table[what]))
