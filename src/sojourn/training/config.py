@@ -128,7 +128,7 @@ def settings_of(kind: type[C], content: object, *, page: str) -> C:
     try:
         return kind.model_validate(content or {})
     except ValidationError as error:
-        msg = f"config must hold settings that there are; {problems(error)}. See {page}."
+        msg = f"config must hold settings of {kind.__name__}; {problems(error)}. See {page}."
         raise ConfigError(msg) from error
 
 
