@@ -52,6 +52,11 @@ def test_help_shows_an_example_of_the_command(name: str, capsys: Capture) -> Non
     assert call(capsys, name, "-h").out == called.out
 
 
+@pytest.mark.parametrize("name", ["blend", "evaluate"])
+def test_help_shows_where_the_file_to_write_stands(name: str, capsys: Capture) -> None:
+    assert f"{name} [OPTIONS] PREDICTIONS... OUT" in call(capsys, name, "--help").out
+
+
 # -- the whole way --------------------------------------------------------------------------------------------------
 
 

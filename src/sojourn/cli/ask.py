@@ -170,7 +170,10 @@ def baseline(
 
 def blend(
     predictions: Annotated[
-        list[Path], typer.Argument(help="Prediction files about the same labels, and last the file to write.")
+        list[Path],
+        typer.Argument(
+            metavar="PREDICTIONS... OUT", help="Prediction files about the same labels, and last the file to write."
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of the result in tables and figures.")] = "blend",
 ) -> None:

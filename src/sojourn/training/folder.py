@@ -93,8 +93,8 @@ def describe(run: Path, store: EventStore, tuning_rows: Ints) -> None:
 
 def _describe_data(run: Path, store: EventStore, _: Ints) -> None:
     """The store, and what each site records."""
-    names = ("num_subjects", "num_events", "num_codes", "datasets", "sites", "inputs")
-    manifest = {name: store.manifest[name] for name in names if name in store.manifest}
+    manifest: dict[str, Any] = {name: store.manifest[name] for name in ("num_subjects", "num_events", "num_codes")}
+    manifest["datasets"] = [dataset["name"] for dataset in store.manifest["inputs"]["datasets"]]
     recorded = coverage(store.path).with_columns(pl.col("rate", "median").round_sig_figs(3)).to_dict(as_series=False)
     content = {"datasets": store.accounts(), "store": manifest, "coverage": recorded}
     write_json(run / "artifacts" / "data.json", content)
