@@ -169,7 +169,7 @@ def _pretrain(store: Path, run: Path, config: dict[str, Any]) -> dict[str, Any]:
         "steps": summary.steps,
         "best_step": summary.best_step,
         "cpu_s": round(time.process_time() - began, 1),
-        "wall_s": round(summary.seconds, 1),
+        "wall_s": None if summary.seconds is None else round(summary.seconds, 1),
     }
 
 

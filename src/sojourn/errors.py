@@ -18,6 +18,11 @@ Messages read ``<argument> must <contract>; got <value or shape> at <place>. <ne
 rows, shapes and column names, never a patient's values.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class SojournError(Exception):
     """Base of everything that Sojourn raises on purpose."""
@@ -101,3 +106,33 @@ def describe(error: Exception) -> str:
     """
     quotes_data = any(kind.__module__.split(".")[0] in ("polars", "pyarrow") for kind in type(error).__mro__)
     return type(error).__name__ if quotes_data else f"{type(error).__name__}: {error}"
+
+
+_SAID = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "is missing",
+    "model_type": "must be names with values",
+}
+"""Kinds of problems that pydantic tells in words of Python."""
+
+
+def problems(error: "ValidationError") -> str:
+    """What is wrong with settings or definitions: place and reason of each problem, without what was given.
+
+    Examples
+    --------
+    >>> from pydantic import BaseModel, Field, ValidationError
+    >>> class Size(BaseModel, extra="forbid"):
+    ...     width: int = Field(ge=1)
+    >>> try:
+    ...     Size.model_validate({"width": 0, "widht": 3})
+    ... except ValidationError as error:
+    ...     problems(error)
+    'width: Input should be greater than or equal to 1; widht: there is no such setting'
+    """
+    found = []
+    for problem in error.errors():
+        place = ".".join(map(str, problem["loc"]))
+        said = _SAID.get(problem["type"], problem["msg"].removeprefix("Value error, ").rstrip("."))
+        found.append(f"{place}: {said}" if place else said)
+    return "; ".join(found)

@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sojourn.errors import DataError
+from sojourn.errors import ConfigError, DataError
 
 _PART = ".part"
 
@@ -118,6 +118,42 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[BinaryIO]:
 
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield file
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file or folder to write whose folder cannot be made, because a file is in the way.
+
+    Raises
+    ------
+    ConfigError
+        If so.
+    """
+    nearest = next(above for above in path.absolute().parents if above.exists())
+    if not nearest.is_dir():
+        msg = f"out must lie in a folder; {nearest}, in which {path} would lie, is none. Choose another place."
+        raise ConfigError(msg)
+
+
+def check_target(path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a file to write before any work is done for it: one that cannot be made, or that is itself read.
+
+    Parameters
+    ----------
+    path : file to write; another one that is there is replaced.
+    inputs : files that are read.
+
+    Raises
+    ------
+    ConfigError
+        If it is a folder or an input, or its folder cannot be made because a file is in the way.
+    """
+    if path.is_dir():
+        msg = f"out must be a file to write; {path} is a folder. Add a name."
+        raise ConfigError(msg)
+    check_place(path)
+    if path.exists() and any(read.exists() and path.samefile(read) for read in inputs):
+        msg = f"out must be another file than those that are read; {path} is one of them. Choose another name."
+        raise ConfigError(msg)
 
 
 def sha256(path: Path) -> str:

@@ -36,8 +36,30 @@ def test_rate_and_epochs_go_with_what_is_adapted(what: str) -> None:
 
 
 def test_settings_are_taken_as_they_are_or_read() -> None:
-    made = FinetuneConfig(rank=2)
+    made = FinetuneConfig(method="lora", rank=2)
     assert settings_of(FinetuneConfig, made, page="x") is made
     assert settings_of(FinetuneConfig, None, page="x") == FinetuneConfig()
     with pytest.raises(ConfigError, match="rank: Input should be greater than or equal to 1"):
         settings_of(FinetuneConfig, {"rank": 0}, page="x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "told"),
+    [
+        (FinetuneConfig, {"method": "full", "rank": 4}, "rank is of method lora; got method full. See x."),
+        (FinetuneConfig, {"method": "head", "rank": 4}, "rank is of method lora; got method head. See x."),
+        (AdaptConfig, {"level_prior": 0.1}, "level_prior is of what looking; got what site. See x."),
+        (AdaptConfig, {"what": "looking", "epochs": 3}, "leave out epochs and learning_rate. See x."),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(
+    kind: type[FinetuneConfig | AdaptConfig], asked: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)) as raised:
+        settings_of(kind, asked, page="x")
+    assert "Value error" not in str(raised.value)
+
+
+def test_settings_as_they_are_recorded_can_be_read_again() -> None:
+    for made in (FinetuneConfig(), FinetuneConfig(method="lora", rank=4), AdaptConfig(what="looking", level_prior=0.1)):
+        assert settings_of(type(made), made.model_dump(mode="json"), page="x") == made

@@ -68,3 +68,20 @@ def test_adapt(toy_run: Path, toy_store: Path, tmp_path: Path, capsys: pytest.Ca
     wrong = call(capsys, "adapt", toy_run, toy_store, tmp_path / "n", "--site", "mars")
     assert wrong.code == 1
     assert "at least two subjects of mars" in " ".join(wrong.err.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("finetune", "run", "store", "labels", "new", "--rank", 4), "--rank is of low-rank changes"),
+        (("finetune", "run", "store", "labels", "new", "--rank", 8, "--method", "head"), "--method lora"),
+        (("adapt", "run", "store", "new", "--site", "a", "--level-prior", 0.5), "--what looking"),
+        (("adapt", "run", "store", "new", "--site", "a", "--what", "looking", "--epochs", 3), "leave out --epochs"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    command: tuple[object, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = call(capsys, *command)
+    assert called.code == 2
+    assert told in " ".join(called.err.replace("│", " ").split())

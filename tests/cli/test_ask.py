@@ -99,6 +99,17 @@ def test_label_prints_words_not_names_of_fields(asked: Asked, tmp_path: Path, ca
     assert cells == [first["step"], f"{first['num_rows']:,}", f"{first['num_subjects']:,}"]
 
 
+def test_labels_that_serve_for_nothing_are_told(asked: Asked, tmp_path: Path, capsys: Capture) -> None:
+    command = (asked.store, tmp_path / "labels.parquet", "--json")
+    none = call(capsys, "label", "first(heart_rate > 280, 24h)", *command)
+    assert (none.code, json.loads(none.out)["num_positive"]) == (0, 0)
+    assert "the outcome occurs in none of the" in none.err
+    empty = call(capsys, "label", "first(heart_rate > 280, 24h, from 100h)", *command)
+    assert (empty.code, json.loads(empty.out)["num_labels"]) == (0, 0)
+    assert "no prediction is left" in empty.err
+    assert "predictions" not in call(capsys, "label", "death-24h", *command).err
+
+
 def test_brackets_in_a_name_are_neither_markup_nor_a_pattern(tmp_path: Path, capsys: Capture) -> None:
     labels = Labels(
         pl.DataFrame(

@@ -52,6 +52,11 @@ def test_help_shows_an_example_of_the_command(name: str, capsys: Capture) -> Non
     assert call(capsys, name, "-h").out == called.out
 
 
+@pytest.mark.parametrize("name", ["blend", "evaluate"])
+def test_help_shows_where_the_file_to_write_stands(name: str, capsys: Capture) -> None:
+    assert f"{name} [OPTIONS] PREDICTIONS... OUT" in call(capsys, name, "--help").out
+
+
 # -- the whole way --------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +165,11 @@ def test_tables_are_printed_where_no_json_is_asked(place: Path, capsys: Capture)
         (["pretrain", "nowhere", "run"], "must be an event store"),
         (["pretrain", "nowhere", "run", "--config", "bad.yaml"], "learning_rat"),
         (["label", "luck", "nowhere", "out.parquet"], "task must be"),
-        (["predict", "nowhere", "nowhere", "nowhere", "out"], "must be an event store"),
+        (["predict", "nowhere", "nowhere", "nowhere", "out.parquet"], "must be an event store"),
+        (["predict", "nowhere", "nowhere", "nowhere", "out.csv"], "ends in .parquet"),
+        (["label", "death-24h", "nowhere", "out"], "ends in .parquet"),
+        (["report", "nowhere", "file/out.html"], "must lie in a folder"),
+        (["evaluate", "a.parquet", "file/out"], "must lie in a folder"),
         (["evaluate", "nowhere.parquet", "out"], "nowhere.parquet"),
         (["report", "nowhere", "out.html"], "nowhere"),
         (
@@ -280,7 +289,7 @@ def test_ctrl_c_at_a_bad_moment_of_each_step(tmp_path: Path, capsys: Capture, mo
 
     opened = EventStore.open(store)
     asked = opened.subjects.select("subject_id", prediction_time="origin")
-    labels, out = write_toy_labels(tmp_path / "l.parquet", asked), tmp_path / "out"
+    labels, out = write_toy_labels(tmp_path / "l.parquet", asked), tmp_path / "out.parquet"
     moment = asked.filter(subject_id=1)["prediction_time"][0].isoformat(sep=" ")
     for target, command in (
         ("sojourn.inference.risk.hazards", ("predict", run, store, labels, out)),

@@ -46,6 +46,23 @@ def test_help_is_that_of_typer(
     assert "sojourn" in ours.out + ours.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ingest", "simulator", "a", "b", "--workers", "0"],
+        ["predict", "a", "b", "c", "d", "--num-samples", "many"],
+        ["federate", "approve", "home", "--epsilon", "many"],
+    ],
+)
+def test_a_wrong_option_is_named_without_a_variable_that_there_is_not(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = call(capsys, *arguments)
+    assert called.code == 2
+    assert "env var" not in called.err
+    assert f"Invalid value for '{arguments[-2]}': " in called.err
+
+
 def test_the_hollow_modules_are_gone_after_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     call(capsys, "--help")
     from rich.markdown import Markdown

@@ -22,14 +22,18 @@ def contents(store: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("cluster", ["slurm", "local:somewhere", ""])
-def test_an_unknown_cluster_is_refused(cluster: str) -> None:
+def test_an_unknown_cluster_is_refused_before_anything_is_made(many_shards: Path, tmp_path: Path, cluster: str) -> None:
     with pytest.raises(ConfigError, match="local, ray or ray:ADDRESS"):
         fan_out(print, [], workers=1, cluster=cluster)
+    with pytest.raises(ConfigError, match="local, ray or ray:ADDRESS"):
+        build_store(tmp_path / "new" / "store", [many_shards], cluster=cluster)
+    assert not (tmp_path / "new").exists()
 
 
 def test_without_ray_the_message_says_what_to_install(many_shards: Path, tmp_path: Path, no_ray: None) -> None:
     with pytest.raises(ConfigError, match=r"sojourn\[ray\]"):
-        build_store(tmp_path / "store", [many_shards], cluster="ray")
+        build_store(tmp_path / "new" / "store", [many_shards], cluster="ray")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture

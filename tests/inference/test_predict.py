@@ -24,8 +24,9 @@ from helpers.toy_process import (
     write_toy_labels,
 )
 from inference.conftest import Toy
-from sojourn.errors import ConfigError, SojournError, TaskError
+from sojourn.errors import ConfigError, RunError, SojournError, TaskError
 from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.inference.predict import predict
 from sojourn.inference.probe import probe
 from sojourn.tasks.files import read_labels, read_predictions, write_labels
@@ -212,7 +213,7 @@ def test_a_probe_reads_the_states(toy: Toy, toy_run: Path, toy_store: Path, tmp_
         ({"outcome": "sepsis"}, {}, TaskError, "OUTCOME//sepsis, which the run has never seen"),
         ({"subject": 10**9}, {}, TaskError, "labels must be about subjects of the store"),
         ({"empty": True}, {}, TaskError, "at least one row"),
-        ({}, {"method": "simulate", "control": "random-weights"}, ConfigError, "control must go with method 'query'"),
+        ({}, {"method": "simulate", "control": "random-weights"}, ConfigError, "control must go with method query"),
     ],
 )
 def test_what_cannot_be_asked_is_said(
@@ -268,7 +269,7 @@ def test_members_of_an_ensemble_are_averaged_and_widen_the_interval(
     np.testing.assert_allclose(both[column], (one[column] + two[column]) / 2, atol=1e-6)
     width = {key: (t["probability_upper"] - t["probability_lower"]).mean() for key, t in (("one", one), ("both", both))}
     assert width["both"] > width["one"]
-    with pytest.raises(ConfigError, match="members must go with method 'query'"):
+    with pytest.raises(ConfigError, match=r"members \(--with\) must go with method query"):
         predict(toy_run, toy_store, labels, tmp_path / "no.parquet", members=[other], method="simulate")
 
 
@@ -282,3 +283,41 @@ def test_a_code_that_is_no_trained_outcome_is_told(
     report = predict(toy.run.path, toy.store.path, labels, tmp_path / "b.parquet")
     assert report.asked_untrained == ("MEDS_DEATH",)
     assert "MEDS_DEATH: no outcome" in capsys.readouterr().err
+
+
+def test_nothing_is_computed_for_a_file_that_cannot_be_written(
+    toy: Toy, toy_run: Path, toy_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where a member is no run or does not know the outcome; what is read is never written over."""
+    labels = write_toy_labels(tmp_path / "l.parquet", toy.labels()[:2])
+    before = labels.read_bytes()
+    (tmp_path / "folder.parquet").mkdir()
+    monkeypatch.setattr("sojourn.inference.predict.risk_by_head", None)
+    for out, told in (
+        (labels, "one of them"),
+        (toy_run / "vocabulary.parquet", "one of them"),
+        (toy_store / "subjects.parquet", "one of them"),
+        (tmp_path / "folder.parquet", "is a folder"),
+        (tmp_path / "o.csv", r"ends in \.parquet"),
+        (labels / "o.parquet", "must lie in a folder"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            predict(toy_run, toy_store, labels, out)
+        with pytest.raises(ConfigError, match=told):
+            probe(toy_run, toy_store, labels, toy_store, labels, out)
+    assert labels.read_bytes() == before
+    with pytest.raises(RunError, match="must be a run with trained weights"):
+        predict(toy_run, toy_store, labels, tmp_path / "o.parquet", members=[tmp_path / "none"])
+
+
+def test_a_member_that_cannot_be_asked_is_told_before_the_first_run_is(
+    toy: Toy, toy_run: Path, toy_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = write_toy_labels(tmp_path / "l.parquet", toy.labels()[:2])
+    other = shutil.copytree(toy_run, tmp_path / "other")
+    known = ModelVocabulary.load(toy_run / "vocabulary.parquet")
+    table = known.table.with_columns(pl.col("code").replace("OUTCOME//death", "OUTCOME//other"))
+    ModelVocabulary(table, known.folded).save(other / "vocabulary.parquet")
+    monkeypatch.setattr("sojourn.inference.predict.risk_by_head", None)
+    with pytest.raises(TaskError, match="never seen"):
+        predict(toy_run, toy_store, labels, tmp_path / "o.parquet", members=[other])

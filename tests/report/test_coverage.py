@@ -114,6 +114,21 @@ def test_the_report_tells_of_units_and_draws_concepts_by_site() -> None:
     assert "61 sites are too many" in str(data_section(run_with(61)).blocks)
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"datasets": ["mimic", "eicu"]},
+        {"inputs": {"datasets": [{"name": "mimic", "files": {"data/0.parquet": "sha"}}, {"name": "eicu"}], "seed": 0}},
+    ],
+)
+def test_the_report_tells_of_the_store_in_words(stored: dict[str, object]) -> None:
+    """Runs of earlier versions hold all that their store was built from."""
+    run = run_with(1)
+    run.data["store"] = {"num_codes": 1234, "num_subjects": 5, **stored}  # type: ignore[index]
+    (fold,) = [block for block in data_section(run).blocks if getattr(block, "summary", "") == "The event store"]
+    assert fold.blocks[0].rows == (("Data sets", "2: mimic, eicu"), ("Codes", "1,234"), ("Subjects", "5"))
+
+
 def run_with(num_sites: int) -> RunFolder:
     """A run's artifacts with one refused unit, and heart rates at some sites."""
     odd = {"site": "eicu-226", "code": "WEIGHT", "declared_unit": "kg", "unit": None, "confidence": None}

@@ -110,6 +110,27 @@ def test_a_store_is_refused(dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "is not there"),
+        ("outcomes: []", "has no predicates and no trigger"),
+        ("just words", "has no predicates"),
+        ("a: [", "must be a YAML file"),
+    ],
+)
+def test_a_file_that_is_no_aces_task_is_told_before_the_data_are_read(
+    tmp_path: Path, content: str | None, told: str
+) -> None:
+    """Whatever is wrong with the data set: here it is not there, and cannot be chosen from either."""
+    path = tmp_path / "task.yaml"
+    if content is not None:
+        path.write_text(content)
+    for choice in ({}, {"sites": ["nowhere"]}):
+        with pytest.raises(TaskError, match=told):
+            label(str(path), tmp_path / "nowhere", tmp_path / "l.parquet", **choice)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
         ("trigger: admitted", "trigger: nobody", "nobody"),

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.task_records import Row
 from sojourn.concepts.derived.dataset import derive
-from sojourn.errors import TaskError
+from sojourn.errors import ConfigError, TaskError
 from sojourn.events.build import build_store
 from sojourn.tasks.baseline import BASELINES, NUMBER_BASELINES, baseline
 from sojourn.tasks.files import read_labels, read_predictions, write_labels
@@ -140,3 +140,12 @@ def test_a_subject_of_two_stores_of_one_data_set_is_one_subject(
     build_store(tmp_path / "other", [others])
     for known in (store, tmp_path / "store-derived"):
         baseline("prevalence", tmp_path / "other", test, known, test, tmp_path / "p.parquet")
+
+
+def test_labels_are_not_written_over(files: tuple[Path, Path, Path]) -> None:
+    store, train, test = files
+    for out in (train, test):
+        before = out.read_bytes()
+        with pytest.raises(ConfigError, match="one of them"):
+            baseline("prevalence", store, train, store, test, out)
+        assert out.read_bytes() == before

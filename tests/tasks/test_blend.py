@@ -81,3 +81,11 @@ def test_numbers_and_single_files_are_refused(tmp_path: Path) -> None:
         blend([first, tmp_path / "n.parquet"], tmp_path / "out.parquet")
     with pytest.raises(ConfigError, match="at least two"):
         blend([first], tmp_path / "out.parquet")
+
+
+def test_a_file_is_not_blended_over_itself(tmp_path: Path) -> None:
+    files = [written(tmp_path / f"{p}.parquet", np.full(4, p), frame()) for p in (0.2, 0.4)]
+    before = files[1].read_bytes()
+    with pytest.raises(ConfigError, match="one of them"):
+        blend(files, files[1])
+    assert files[1].read_bytes() == before

@@ -135,6 +135,8 @@ def test_a_hospital_where_nobody_has_the_outcome_is_left_out_whoever_was_left_ou
         (1, 1, 1),
     ]
     assert flow_by_site(stays, ["los_6h", "site_without_cases"]) == {"a": [2, 1, 1], "b": [1, 1, 0]}
+    chosen = pl.Series([1, 3])  # the case at site a is not among them, and still is one of the site
+    assert flow_by_site(stays, ["los_6h", "site_without_cases"], chosen) == {"a": [1, 1, 1], "b": [1, 1, 0]}
 
 
 def test_the_corrected_rule_asks_whether_the_outcome_could_be_seen() -> None:

@@ -204,6 +204,12 @@ def test_a_split_or_site_that_is_not_there_is_refused(store: Path, tmp_path: Pat
     assert not (tmp_path / "l.parquet").exists()
 
 
+def test_a_site_cannot_be_chosen_and_left_out(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="hospital_1 is in both"):
+        label("death-24h", store, tmp_path / "l.parquet", sites=["hospital_1"], exclude_sites=["hospital_1"])
+    assert not (tmp_path / "l.parquet").exists()
+
+
 def test_a_data_set_has_the_splits_of_its_store(dataset: Path, tmp_path: Path) -> None:
     """ACES reads the data set: whom the run has learnt from must be left out there too."""
     build_store(tmp_path / "store", [dataset])

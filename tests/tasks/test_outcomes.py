@@ -1,5 +1,6 @@
 """Outcomes on records small enough to read."""
 
+import re
 from datetime import datetime
 
 import polars as pl
@@ -174,11 +175,18 @@ def test_the_order_of_the_rows_does_not_matter(rows: list[Row], rng: object) -> 
         ("outcomes: [{name: a, kind: given, description: d}, {name: a, kind: given, description: d}]", "unique"),
         ("outcomes: [", "outcome definitions"),
         ("outcomes: [{name: a, kind: magic, description: d}]", "kind"),
+        ("outcomes:\n- {name: a, kind: given, description: d\n- b", r"YAML; line \d cannot be read\. "),
+        ("heart rate", "must be names with values. See"),
+        (
+            "outcomes: [{name: a, kind: given, descripton: d}]",
+            r"outcomes\.0\.given\.description: is missing; outcomes\.0\.given\.descripton: there is no such",
+        ),
     ],
 )
 def test_a_wrong_definition_is_refused_with_its_place(text: str, reason: str) -> None:
-    with pytest.raises(TaskError, match=reason):
+    with pytest.raises(TaskError, match=reason) as raised:
         parse_outcomes(text, "mine.yaml")
+    assert not re.search(r"\n|pydantic|_File|Value error|\.\.", str(raised.value))
 
 
 def test_the_built_in_outcomes_hold_what_the_tasks_need() -> None:

@@ -59,6 +59,19 @@ def test_a_label_file_holds_both_rules_and_the_flow(dataset: Path, tmp_path: Pat
     assert report.attrition[-1].num_rows == report.num_labels == 27 + 41
 
 
+def test_the_other_rule_and_the_sites_are_counted_over_the_chosen_subjects(dataset: Path, tmp_path: Path) -> None:
+    whole = label("yaib-los", dataset, tmp_path / "w.parquet")
+    part = label("yaib-los", dataset, tmp_path / "p.parquet", sites=["hospital_0"])
+    rest = label("yaib-los", dataset, tmp_path / "r.parquet", exclude_sites=["hospital_0"])
+    assert part.rules["rows_in_both"] + part.rules["rows_of_this_only"] == part.num_labels > 0
+    assert rest.num_labels > 0
+    assert whole.rules == {name: part.rules[name] + rest.rules[name] for name in whole.rules}
+    assert whole.by_site == part.by_site | rest.by_site
+    assert part.by_site.keys().isdisjoint(rest.by_site)
+    assert read_labels(tmp_path / "p.parquet", numbers=True).task["rules"] == part.rules
+    assert part.flow == whole.flow
+
+
 def test_a_store_gives_the_same_labels(dataset: Path, tmp_path: Path) -> None:
     build_store(tmp_path / "store", [dataset], derive=derive_outcomes)
     for task in ("yaib-mortality24", "yaib-aki-corrected", "yaib-kidney-function", "yaib-los"):

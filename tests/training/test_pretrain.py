@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -92,11 +93,21 @@ def test_a_run_holds_everything_and_no_pickle(short_run: Path) -> None:
     assert last["bits_per_event"] == pytest.approx(last["nats_per_event"] / math.log(2), abs=1e-5)
 
 
+def test_what_comes_after_the_steps_is_shown_and_the_library_is_silent(small_store: Path, tmp_path: Path) -> None:
+    """In a process of its own: who loads the library first decides where it writes."""
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(SHORT | {"max_steps": 1, "precision": "bf16-mixed"}))
+    command = [sys.executable, "-m", "sojourn.cli", "pretrain", small_store, tmp_path / "run"]
+    done = subprocess.run([*command, "--config", tmp_path / "c.yaml"], capture_output=True, text=True, check=True)
+    assert "Mixed Precision" not in done.stdout + done.stderr
+    assert "describing the run" in done.stderr
+
+
 def test_a_finished_run_is_left_alone(small_store: Path, short_run: Path) -> None:
     before = {path: (path.read_bytes()) for path in short_run.rglob("*") if path.is_file()}
     summary = pretrain(small_store, short_run, config=SHORT)
     assert summary.was_finished
     assert summary.steps == 20
+    assert summary.seconds is None  # this call trained nothing, and how long training took is not kept
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -111,13 +122,22 @@ def test_a_run_killed_after_its_last_step_gets_its_fits(small_store: Path, short
 
 def test_a_folder_of_another_run_is_refused_and_not_touched(small_store: Path, short_run: Path, tmp_path: Path) -> None:
     before = (short_run / "run.yaml").read_bytes()
-    with pytest.raises(RunError, match="learning_rate differ"):
-        pretrain(small_store, short_run, config=SHORT | {"learning_rate": 1e-4})
-    with pytest.raises(RunError, match=r"max_steps differ.*--resume"):
-        pretrain(small_store, short_run, config=SHORT | {"max_steps": 30})
+    again = f"--config {short_run / 'run.yaml'}"
     other = build_toy_store(tmp_path, num_subjects=60, seed=9)
-    with pytest.raises(RunError, match="the store differ"):
-        pretrain(other, short_run, config=SHORT)
+    for store, changed, told, way in (
+        (small_store, {"learning_rate": 1e-4}, "learning_rate differs", again),
+        (small_store, {"learning_rate": 1e-4, "max_steps": 30}, "max_steps, learning_rate differ", again),
+        (small_store, {"max_steps": 30}, "max_steps differs", "--resume: it allows other accelerator, cut_weights,"),
+        (other, {}, "the store differs", "the store that it was made from"),
+        (other, {"max_steps": 30}, "max_steps, the store differ", "the store that it was made from"),
+    ):
+        with pytest.raises(RunError, match=re.escape(f"({told}). ")) as raised:
+            pretrain(store, short_run, config=SHORT | changed)
+        assert way in str(raised.value)
+        assert ("--resume" in str(raised.value)) == ("--resume" in way)
+    with pytest.raises(RunError, match=re.escape(again)):
+        pretrain(small_store, short_run, resume=True)  # without the settings of the run
+    assert pretrain(small_store, short_run, config=short_run / "run.yaml", resume=True).was_finished
     assert (short_run / "run.yaml").read_bytes() == before
 
 

@@ -45,9 +45,16 @@ class FinetuneConfig(DescentConfig):
     tuning_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the labelled subjects that is not trained on; their loss chooses the weights."""
     rank: Annotated[int, Field(ge=1)] = 8
-    """Rank of the low-rank changes."""
+    """Rank of the low-rank changes; of `lora` only."""
     level_prior: Annotated[float, Field(ge=0)] = 0.25
     """Standard deviation, on the log-hazard scale, of the last shift of the risk's level; 0 for no shift."""
+
+    @model_validator(mode="after")
+    def _used(self) -> "FinetuneConfig":
+        if self.method != "lora" and self.rank != type(self).model_fields["rank"].default:
+            msg = f"rank is of method lora; got method {self.method}"
+            raise ValueError(msg)
+        return self
 
     @property
     def rate(self) -> float:
@@ -73,12 +80,16 @@ class AdaptConfig(DescentConfig):
     max_subjects: Annotated[int, Field(ge=2)] | None = None
     """Subjects that are read at most, chosen by a hash of their ids."""
     level_prior: Annotated[float, Field(ge=0)] = 0.5
-    """Standard deviation, on the log-hazard scale, by which hospitals are expected to differ in how often they look."""
+    """Standard deviation, on the log-hazard scale, by which hospitals are expected to differ in how often they look; of
+    `looking` only."""
 
     @model_validator(mode="after")
     def _trained(self) -> "AdaptConfig":
         if self.what == "looking" and (self.epochs, self.learning_rate) != (None, None):
-            msg = "what='looking' trains nothing; leave out epochs and learning_rate."
+            msg = "what looking trains nothing; leave out epochs and learning_rate"
+            raise ValueError(msg)
+        if self.what != "looking" and self.level_prior != type(self).model_fields["level_prior"].default:
+            msg = f"level_prior is of what looking; got what {self.what}"
             raise ValueError(msg)
         return self
 

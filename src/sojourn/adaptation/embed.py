@@ -22,7 +22,7 @@ from sojourn.files import atomic_file, read_json, write_json
 from sojourn.inference.histories import Moments, ask, moments, representations
 from sojourn.model import Network
 from sojourn.progress import progress_bar
-from sojourn.tasks.files import read_labels
+from sojourn.tasks.files import check_out, read_labels
 from sojourn.training.records import Ints, RecordReader
 from sojourn.training.run import Run
 
@@ -86,7 +86,7 @@ def embed(
     Raises
     ------
     ConfigError
-        If not exactly one of the three is given, or the hours are not positive.
+        If not exactly one of the three is given, the hours are not positive, or `out` cannot be written or is read.
     DataError
         If `out` holds states of another run, store or choice of times.
 
@@ -99,6 +99,7 @@ def embed(
     if (labels is not None) + (every_hours is not None) + end != 1 or (every_hours is not None and every_hours <= 0):
         msg = f"one of labels, every_hours > 0 and end must be given; got {labels=}, {every_hours=}, {end=}."
         raise ConfigError(msg)
+    check_out(out, run, store, *([] if labels is None else [labels]))
     trained, opened = Run(run), EventStore.open(store)
     what: dict[str, Any] = {
         "run": run_identity(trained),

@@ -56,6 +56,8 @@ def finetune(
     Example: [dim]sojourn finetune runs/mimic stores/mimic labels/train.parquet runs/mimic-death --method lora[/]
     """
     one_of("--method", method, ("full", "lora", "head"))
+    if rank is not None and method != "lora":
+        raise typer.BadParameter("--rank is of low-rank changes: add --method lora")
     from sojourn.adaptation.finetune import finetune as train
 
     asked = {"method": method, "epochs": epochs, "rank": rank, "learning_rate": learning_rate, "seed": seed}
@@ -93,6 +95,10 @@ def adapt(
     Example: [dim]sojourn adapt runs/five stores/sixth runs/six --site rowan --what looking[/]
     """
     one_of("--what", what, ("site", "all", "looking"))
+    if level_prior is not None and what != "looking":
+        raise typer.BadParameter("--level-prior is of levels: add --what looking")
+    if (epochs, learning_rate) != (None, None) and what == "looking":
+        raise typer.BadParameter("--what looking trains nothing: leave out --epochs and --learning-rate")
     from sojourn.adaptation.adapt import adapt as fit
 
     asked = {"what": what, "epochs": epochs, "outcomes": outcomes, "max_subjects": max_subjects}

@@ -52,6 +52,10 @@ def label(
     print_record(report, as_json, table=flow_rows(report))
     if not as_json:
         print_sites(report)
+    if not report.num_labels:
+        say(f"no prediction is left: {literal(str(out))} has no row")
+    elif report.num_positive == 0:
+        say(f"the outcome occurs in none of the {report.num_labels:,} predictions: nothing can be learnt or measured")
 
 
 def predict(
@@ -166,7 +170,10 @@ def baseline(
 
 def blend(
     predictions: Annotated[
-        list[Path], typer.Argument(help="Prediction files about the same labels, and last the file to write.")
+        list[Path],
+        typer.Argument(
+            metavar="PREDICTIONS... OUT", help="Prediction files about the same labels, and last the file to write."
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of the result in tables and figures.")] = "blend",
 ) -> None:

@@ -1,4 +1,4 @@
-"""Help that starts quickly: of typer and its libraries only what the help of our commands draws on."""
+"""Commands as typer makes them, with help that starts quickly and without a slip in messages of wrong options."""
 
 import sys
 from collections.abc import Iterator
@@ -12,8 +12,22 @@ _UNUSED = ("rich.markdown", "rich.traceback")
 """Imported by typer's help, used only for help in Markdown and for drawn tracebacks; a third of the time of a help."""
 
 
+def _name_no_variable(command: Any) -> None:
+    """Let messages name no variable of the environment for options that have none.
+
+    Typer has click show the variable of every option, and click before 8.3 then writes "(env var: 'None')".
+    """
+    for option in command.params:
+        if option.envvar is None:
+            option.show_envvar = False
+
+
 class LightCommand(TyperCommand):
     """A command with typer's help, drawn without what it does not use."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        _name_no_variable(self)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
@@ -23,6 +37,10 @@ class LightCommand(TyperCommand):
 
 class LightGroup(TyperGroup):
     """The group of all commands, with typer's help, drawn without what it does not use."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        _name_no_variable(self)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""

@@ -28,7 +28,10 @@ def demo(
 
 
 def evaluate(
-    predictions: Annotated[list[Path], typer.Argument(help="Prediction files, then the folder to write.")],
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(metavar="PREDICTIONS... OUT", help="Prediction files, and last the folder to write."),
+    ],
     by: Annotated[str | None, typer.Option(help="site: also for every site, and intervals over sites.")] = None,
     as_json: AsJson = False,
 ) -> None:

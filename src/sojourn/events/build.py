@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sojourn.errors import ConfigError, DataError, StoreError
 from sojourn.events.derive import Derive, Reads
-from sojourn.events.fan_out import LOCAL, check_portable, fan_out
+from sojourn.events.fan_out import LOCAL, check_cluster, check_portable, fan_out
 from sojourn.events.finish import finish
 from sojourn.events.pieces import WORK, encode_piece
 from sojourn.events.plan import Plan, make_plan
@@ -69,10 +69,13 @@ def build_store(
     ------
     DataError
         If a data set cannot be used, or `store` holds something made from other input.
+    ConfigError
+        If there are no such workers or no such cluster, or `derive` cannot be sent to them.
     """
     if workers < 1:
         msg = f"workers must be at least 1; got {workers}."
         raise ConfigError(msg)
+    check_cluster(cluster)
     if workers > 1 or cluster != LOCAL:
         check_portable(derive, "derive")
         check_portable(reads, "reads")

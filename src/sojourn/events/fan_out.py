@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from sojourn.errors import ConfigError, StoreError
@@ -42,15 +43,30 @@ def fan_out(work: Work, pieces: Sequence[Piece], *, workers: int, cluster: str =
     StoreError
         If workers of a Ray cluster keep dying.
     """
+    check_cluster(cluster)
     kind, _, address = cluster.partition(":")
-    if kind not in (LOCAL, RAY) or (kind == LOCAL and address):
-        msg = f"cluster must be local, ray or ray:ADDRESS; got {cluster!r}."
-        raise ConfigError(msg)
     if kind == RAY:
         return _on_ray(work, pieces, workers=workers, address=address)
     if workers == 1 or len(pieces) == 1:
         return _here(work, pieces)
     return _in_processes(work, pieces, workers)
+
+
+def check_cluster(cluster: str) -> None:
+    """Refuse a place to work that there is not, before anything is written.
+
+    Raises
+    ------
+    ConfigError
+        If `cluster` is none of those of `fan_out`, or Ray is not installed.
+    """
+    kind, _, address = cluster.partition(":")
+    if kind not in (LOCAL, RAY) or (kind == LOCAL and address):
+        msg = f"cluster must be local, ray or ray:ADDRESS; got {cluster!r}."
+        raise ConfigError(msg)
+    if kind == RAY and find_spec("ray") is None:  # it is imported later, when its environment is set
+        msg = "cluster 'ray' must have Ray installed; it is not. Install it with: pip install 'sojourn[ray]'."
+        raise ConfigError(msg)
 
 
 def check_portable(function: Callable[..., Any] | None, name: str) -> None:
@@ -125,11 +141,8 @@ def connected(address: str, workers: int) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not address:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        import ray
-    except ImportError as error:
-        msg = "cluster 'ray' must have Ray installed; it is not. Install it with: pip install 'sojourn[ray]'."
-        raise ConfigError(msg) from error
+    import ray
+
     if ray.is_initialized():  # by the caller, who also ends it
         yield ray
         return

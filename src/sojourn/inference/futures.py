@@ -162,7 +162,7 @@ def _check_drawn(codes: Sequence[str], vocabulary: ModelVocabulary, known: Mappi
         msg = (
             f"futures of the run cannot hold {', '.join(lacking)}: the run knows no "
             f"{' or '.join(root for code in lacking for root in roots[code])}, which were too rare in its training. "
-            "Use method='query', or train on more records or with a lower min_count."
+            "Use method query, or train on more records or with a lower min_count."
         )
         raise TaskError(msg)
     rare = [rare for code in codes for rare in matching_codes(list(vocabulary.folded), roots[code])]

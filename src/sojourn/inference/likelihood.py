@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from sojourn.errors import ConfigError
-from sojourn.events.store import EventStore
-from sojourn.files import write_json
+from sojourn.events.store import MANIFEST, EventStore
+from sojourn.files import check_target, write_json
 from sojourn.inference.simple import SimpleModel, Terms
 from sojourn.model import Batch, Network
 from sojourn.progress import progress_bar
 from sojourn.training.batches import collate, pack
 from sojourn.training.plan import cut, epoch_steps
 from sojourn.training.records import Ints, RecordReader
-from sojourn.training.run import LINEAGE, Run
+from sojourn.training.run import LINEAGE, SETTINGS, Run
 from sojourn.training.selection import evenly
 
 _MAX_FITTED = 2000
@@ -62,8 +62,11 @@ def likelihood(
     Raises
     ------
     ConfigError
-        If no subject is in the split, or none of the training subjects is left for the baseline.
+        If no subject is in the split, or none of the training subjects is left for the baseline. Also if `out` cannot
+        be written or is read.
     """
+    if out is not None:
+        check_target(out, inputs=[run / SETTINGS, store / MANIFEST])
     trained, opened = Run(run), EventStore.open(store)
     rows = unseen_rows(trained, opened, split)
     if not len(rows):

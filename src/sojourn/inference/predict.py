@@ -17,7 +17,7 @@ from sojourn.inference.futures import DEFAULT_SAMPLES, Sampling, simulated_risk
 from sojourn.inference.histories import Asked, Moments, moments
 from sojourn.inference.risk import Probabilities, Question, Risk, interval, risk_by_head
 from sojourn.progress import Bar, console, progress_bar
-from sojourn.tasks.files import Labels, read_labels, write_predictions
+from sojourn.tasks.files import Labels, check_out, read_labels, write_predictions
 from sojourn.training.run import LINEAGE, Run
 
 Method = Literal["query", "simulate"]
@@ -80,26 +80,34 @@ def predict(
     Raises
     ------
     TaskError
-        If the run cannot be asked the task's question.
+        If a run cannot be asked the task's question.
+    ConfigError
+        If `out` cannot be written or is read, or an option is of the other method.
     """
-    opened, trained, asked = EventStore.open(store), Run(run), read_labels(labels)
+    check_out(out, run, store, labels, *members)
+    opened, asked = EventStore.open(store), read_labels(labels)
+    trained, *others = runs = [Run(path) for path in (run, *members)]
     if not asked.table.height:
         msg = f"labels must hold at least one row; {labels} has none. See the attrition of its task."
         raise TaskError(msg)
-    if method == "simulate" and (control is not None or members):
-        name = "control" if control is not None else "members"
-        msg = f"{name} must go with method 'query'; got 'simulate'."
+    if method == "simulate" and (control is not None or others):
+        name = "control" if control is not None else "members (--with)"
+        msg = f"{name} must go with method query; got method simulate. Leave one of the two out."
         raise ConfigError(msg)
     at = _moments(opened, asked, store)
     reader = trained.reader(opened)
-    with progress_bar(f"predicting {asked.task['name']}", len(at.row) * (1 + len(members))) as bar:
+    questions = [] if method == "simulate" else [question_of(each, asked) for each in runs]
+    with progress_bar(f"predicting {asked.task['name']}", len(at.row) * len(runs)) as bar:
         if method == "simulate":
             sampling = Sampling(num_samples, trained.config.context, seed, estimator)
             risk: Risk | SampledRisk = simulated_risk(
                 trained.network(), reader, at, asked.task, sampling=sampling, bar=bar
             )
         else:
-            heads = [_heads(Run(path), opened, at, asked, control, seed, bar) for path in (run, *members)]
+            heads = [
+                _heads(each, opened, at, question, control, seed, bar)
+                for each, question in zip(runs, questions, strict=True)
+            ]
             risk = interval(np.concatenate(heads, axis=1))
     untrained = () if method == "simulate" else _untrained(trained, asked)
     if method == "query":
@@ -146,15 +154,15 @@ def _say_what_no_question_ends_at(run: Run, asked: Labels) -> None:
 
 
 def _heads(
-    run: Run, store: EventStore, at: Moments, asked: Labels, control: Control | None, seed: int, bar: Bar
+    run: Run, store: EventStore, at: Moments, question: Question, control: Control | None, seed: int, bar: Bar
 ) -> Probabilities:
     """Risks by each hazard head of one run, shape (N, heads)."""
     change: Callable[[Asked], Asked] | None = None
     if control == "shuffled-values":
         change = partial(shuffle_values, seed=seed)
     network = run.network(random_weights_seed=seed if control == "random-weights" else None)
-    question, context = question_of(run, asked), run.config.context
-    return risk_by_head(network, run.reader(store), at, question, context=context, change=change, bar=bar)
+    reader, context = run.reader(store), run.config.context
+    return risk_by_head(network, reader, at, question, context=context, change=change, bar=bar)
 
 
 def _moments(store: EventStore, labels: Labels, path: Path) -> Moments:
@@ -178,14 +186,14 @@ def question_of(run: Run, labels: Labels) -> Question:
     codes = task.get("outcomes")
     if not codes:
         msg = (
-            f"task must name outcome codes to be asked; {task['name']} has none. Use method='simulate', or write "
+            f"task must name outcome codes to be asked; {task['name']} has none. Use method simulate, or write "
             "`sojourn_task` metadata with outcomes and horizon_hours."
         )
         raise TaskError(msg)
     missing = [code for code in codes if code not in index]
     if missing:
         if task.get("definitions"):
-            way = "No query can ask for it: use method='simulate', or fine-tune or probe the run on such labels"
+            way = "No query can ask for it: use method simulate, or fine-tune or probe the run on such labels"
         else:
             way = "Train on a store that holds such events"
         msg = (

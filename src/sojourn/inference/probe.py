@@ -18,7 +18,7 @@ from sojourn.model.features import time_features
 from sojourn.progress import progress_bar
 from sojourn.tasks.baseline import check_apart, share_data
 from sojourn.tasks.features import FeatureSource, hand_features
-from sojourn.tasks.files import Labels, read_labels, write_predictions
+from sojourn.tasks.files import Labels, check_out, read_labels, write_predictions
 from sojourn.training.run import Run
 from sojourn.trust.baselines import Fitted, fit_lightgbm, fit_logistic
 
@@ -63,11 +63,12 @@ def probe(
     TaskError
         For no training labels, or a subject in both sets.
     ConfigError
-        For an unknown head or choice of features.
+        For an unknown head or choice of features, or an `out` that cannot be written or is read.
     """
     if head not in ("logistic", "lightgbm") or features not in ("states", "states+table"):
         msg = f"head must be logistic or lightgbm, features states or states+table; got {head!r} and {features!r}."
         raise ConfigError(msg)
+    check_out(out, run, train_store, train_labels, test_store, test_labels)
     trained, known, asked = Run(run), read_labels(train_labels), read_labels(test_labels)
     opened, store = EventStore.open(train_store), EventStore.open(test_store)
     check_apart(known, asked, is_same_data=share_data(opened, store))

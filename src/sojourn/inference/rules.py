@@ -123,7 +123,7 @@ def shown_outcome(code: str, known: Mapping[str, Outcome] | None = None) -> Outc
         return None
     outcome = (outcomes() if known is None else known).get(code.removeprefix(OUTCOME_PREFIX))
     if outcome is None or not outcome.roots():
-        msg = f"task must ask for outcomes that events show; {code} is brought by its source. Use method='query'."
+        msg = f"task must ask for outcomes that events show; {code} is brought by its source. Use method query."
         raise TaskError(msg)
     return outcome
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from sojourn.errors import DataError, describe
-from sojourn.files import write_json
+from sojourn.files import check_place, write_json
 from sojourn.progress import progress_bar
 from sojourn.report.evaluation_figures import draw_figures
 from sojourn.report.numbers import NumberEntry, as_finite, number_entry, with_limits
@@ -146,6 +146,8 @@ def evaluate(
     ------
     DataError
         For no file, an unknown `by`, a file without rows, or one without sites where they are needed.
+    ConfigError
+        If `out` cannot be made where it is.
     SchemaError
         If a file is not what `meds-evaluation` takes, or holds probabilities outside [0, 1] or numbers that are not
         finite.
@@ -159,6 +161,7 @@ def evaluate(
     if out.exists() and not out.is_dir():
         msg = f"out must be a folder to write; got the file {out}. Name a folder after the prediction files."
         raise DataError(msg)
+    check_place(out)
     files = [(path, _read(path, by)) for path in predictions]
     entries: list[Entry] = []
     numbers: list[NumberEntry] = []

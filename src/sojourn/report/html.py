@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sojourn.files import atomic_file
+from sojourn.files import atomic_file, check_target
 from sojourn.report.artifacts import read_run
 from sojourn.report.blocks import Section
 from sojourn.report.sections import SECTIONS
@@ -38,11 +38,14 @@ def report(run: Path, out: Path, *, title: str | None = None) -> Path:
     ------
     RunError
         If `run` holds nothing that a run would leave.
+    ConfigError
+        If `out` cannot be written.
     """
+    path = out / "report.html" if out.is_dir() or not out.suffix else out
+    check_target(path, inputs=[run / name for name in ("run.yaml", "metrics.jsonl")])
     content = read_run(run)
     sections = [make(content) for make in SECTIONS]
     page = render(title or f"Sojourn report: {content.name}", sections, content.problems)
-    path = out / "report.html" if out.is_dir() or not out.suffix else out
     with atomic_file(path) as part:
         part.write_text(page, encoding="utf-8")
     return path

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import yaml
 
 from sojourn.errors import TaskError, describe
 from sojourn.events import meds
@@ -15,8 +16,10 @@ from sojourn.tasks.cohort import Attrition
 from sojourn.tasks.outcomes import OUTCOME_PREFIX, EventOutcome, derive_outcomes, matching_codes, outcomes
 from sojourn.tasks.reading import mapped_events
 
-__all__ = ["label_with_aces"]
+__all__ = ["check_aces", "label_with_aces"]
 
+_SECTIONS = {"predicates", "trigger"}
+"""What every ACES file has."""
 _DEATH = "MEDS_DEATH"
 _ROW = ["subject_id", "prediction_time"]
 _LABEL_TYPES: dict[str, Any] = {
@@ -48,10 +51,7 @@ def label_with_aces(config: Path, dataset: Path) -> tuple[pl.DataFrame, list[Att
     TaskError
         If ACES cannot read the file, or it lacks a label or an index timestamp.
     """
-    task = _load(config)
-    if not task.label_window or not task.index_timestamp_window:
-        msg = f"{config} must mark a label and an index_timestamp in its windows. See ACES's documentation."
-        raise TaskError(msg)
+    task = check_aces(config)
     table, rules = meds.read_codes(dataset), read_rules(dataset)
     parts = [_extract(config, shard, rules.codes) for _, shard in marked_shards(dataset, rules)]
     rows = pl.concat([part for part, _ in parts])
@@ -74,6 +74,33 @@ def label_with_aces(config: Path, dataset: Path) -> tuple[pl.DataFrame, list[Att
         "anchor": task.trigger.predicate,
     }
     return labels, attrition, described
+
+
+def check_aces(config: Path) -> Any:
+    """The ACES task of a file, which is read before any data are.
+
+    Raises
+    ------
+    TaskError
+        If there is no such file, it is something else, ACES cannot read it, or it lacks a label or an index timestamp.
+    """
+    if not config.is_file():
+        msg = f"task must be an ACES file where it ends in .yaml; {config} is not there. See docs/tasks.md."
+        raise TaskError(msg)
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"{config} must be a YAML file; reading it gave {type(error).__name__}. Correct the file."
+        raise TaskError(msg) from error
+    lacking = sorted(_SECTIONS - (content.keys() if isinstance(content, dict) else set()))
+    if lacking:
+        msg = f"{config} must be a task file of ACES; it has no {' and no '.join(lacking)}. See docs/tasks.md."
+        raise TaskError(msg)
+    task = _load(config)
+    if not task.label_window or not task.index_timestamp_window:
+        msg = f"{config} must mark a label and an index_timestamp in its windows. See ACES's documentation."
+        raise TaskError(msg)
+    return task
 
 
 class _Question(NamedTuple):

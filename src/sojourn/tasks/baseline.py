@@ -8,7 +8,7 @@ import polars as pl
 from sojourn.errors import TaskError
 from sojourn.events.store import EventStore
 from sojourn.tasks.features import hand_features
-from sojourn.tasks.files import Labels, read_labels, write_numbers, write_predictions
+from sojourn.tasks.files import Labels, check_out, read_labels, write_numbers, write_predictions
 from sojourn.trust.baselines import (
     Fitted,
     fit_lightgbm,
@@ -64,11 +64,14 @@ def baseline(
     ------
     TaskError
         For an unknown method, one that is not for such labels, no training labels, or a subject in both sets.
+    ConfigError
+        If `out` cannot be written or is read.
     """
     if method not in (*BASELINES, *NUMBER_BASELINES):
         methods = ", ".join(dict.fromkeys((*BASELINES, *NUMBER_BASELINES)))
         msg = f"method must be one of {methods}, or probe with the run that it reads; got {method!r}."
         raise TaskError(msg)
+    check_out(out, train_store, train_labels, test_store, test_labels)
     train, test = (read_labels(path, numbers=True) for path in (train_labels, test_labels))
     _check_kind(method, train, test)
     known_store, store = EventStore.open(train_store), EventStore.open(test_store)

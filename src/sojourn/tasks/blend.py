@@ -13,7 +13,7 @@ import polars as pl
 from scipy import special
 
 from sojourn.errors import ConfigError, SchemaError
-from sojourn.tasks.files import Labels, Predictions, read_predictions, write_predictions
+from sojourn.tasks.files import Labels, Predictions, check_out, read_predictions, write_predictions
 
 _KEYS = ("subject_id", "prediction_time", "boolean_value")
 _CHANCE = "predicted_boolean_probability"
@@ -41,13 +41,14 @@ def blend(predictions: Sequence[Path], out: Path, *, name: str = "blend") -> Pat
     Raises
     ------
     ConfigError
-        If there are fewer than two files.
+        If there are fewer than two files, or `out` cannot be written or is one of them.
     SchemaError
         If a file holds numbers, or is about other subjects, times or labels than the first one.
     """
     if len(predictions) < 2:
         msg = f"predictions must be at least two files to be blended; got {len(predictions)}."
         raise ConfigError(msg)
+    check_out(out, *predictions)
     first, *others = (_probabilities(Path(path)) for path in predictions)
     pairs = zip(others, predictions[1:], strict=True)
     tables = [first.table, *(_like(first.table, other.table, path) for other, path in pairs)]

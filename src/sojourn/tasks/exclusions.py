@@ -88,10 +88,14 @@ def exclude(stays: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, li
     return marked.select(stays.columns), flow
 
 
-def flow_by_site(stays: pl.DataFrame, names: Sequence[str]) -> dict[str, list[int]]:
-    """Stays that are left at each site: all, then after each step; sites in the order of their names."""
+def flow_by_site(stays: pl.DataFrame, names: Sequence[str], subjects: pl.Series | None = None) -> dict[str, list[int]]:
+    """Stays that are left at each site: all, then after each step; sites in the order of their names.
+
+    With `subjects`, theirs alone are counted; what is true of a site is asked of all of its stays.
+    """
     marks = [EXCLUSIONS[name].excluded.fill_null(value=False).alias(name) for name in names]
     marked = stays.with_columns(marks).with_columns(pl.col("site").fill_null("unknown"))
+    marked = marked if subjects is None else marked.filter(pl.col("subject_id").is_in(subjects.implode()))
     steps = [(~pl.any_horizontal(names[: k + 1])).sum().alias(f"after {k}") for k in range(len(names))]
     left = [pl.len().alias("all"), *steps]
     rows = marked.group_by("site").agg(left).sort("site")

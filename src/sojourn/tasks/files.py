@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 from meds import LabelSchema
 from numpy.typing import NDArray
 
-from sojourn.errors import SchemaError
-from sojourn.files import atomic_file
+from sojourn.errors import ConfigError, SchemaError
+from sojourn.files import atomic_file, check_target
 
 __all__ = [
     "Labels",
     "Predictions",
+    "check_out",
     "read_labels",
     "read_predictions",
     "write_labels",
@@ -25,6 +26,8 @@ __all__ = [
     "write_predictions",
 ]
 
+_OF_FOLDERS = ("vocabulary.parquet", "subjects.parquet", "quarantine.parquet")
+"""Parquet files at the top of a store or run, which a path typed in haste may name."""
 _KEY_SCHEMA = pa.schema([("subject_id", pa.int64()), ("prediction_time", pa.timestamp("us"))])
 _VALUE_TYPES = {"boolean_value": pa.bool_(), "float_value": pa.float32(), "categorical_value": pa.string()}
 _LABEL_SCHEMA = _KEY_SCHEMA.append(pa.field("boolean_value", pa.bool_()))
@@ -99,6 +102,27 @@ class Predictions(NamedTuple):
     def has_numbers(self) -> bool:
         """Whether numbers were predicted, not probabilities."""
         return "float_value" in self.table.columns
+
+
+def check_out(out: Path, *inputs: Path) -> None:
+    """Refuse a parquet file to write before any work is done for it.
+
+    Parameters
+    ----------
+    out
+        File to write.
+    inputs
+        Files, stores, data sets and runs that are read.
+
+    Raises
+    ------
+    ConfigError
+        If it is not called ``.parquet``, is a folder or one of the inputs, or cannot be made where it is.
+    """
+    check_target(out, inputs=[*inputs, *(folder / name for folder in inputs for name in _OF_FOLDERS)])
+    if out.suffix != ".parquet":
+        msg = f"out must be a file whose name ends in .parquet, which it is written as; got {out}. Choose another name."
+        raise ConfigError(msg)
 
 
 def write_labels(path: Path, table: pl.DataFrame, task: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from sojourn.events.store import EventStore
 from sojourn.tasks.cohort import Attrition, label_events, needed_roots
 from sojourn.tasks.definitions import Task, get_task
 from sojourn.tasks.exclusions import FlowStep
-from sojourn.tasks.files import write_labels
+from sojourn.tasks.files import check_out, write_labels
 from sojourn.tasks.outcomes import EventOutcome, matching_codes
 from sojourn.tasks.own_outcomes import kept_outcomes
 from sojourn.tasks.phrases import is_phrase, parse_phrase
@@ -43,9 +43,9 @@ class LabelReport:
     flow: tuple[FlowStep, ...] = ()
     """Of a task over ICU stays: stays and subjects left after each exclusion."""
     by_site: dict[str, list[int]] = field(default_factory=dict)
-    """Likewise: site -> stays left after each step of `flow`."""
+    """Likewise: site -> stays of the chosen subjects left after each step of `flow`."""
     rules: dict[str, int] = field(default_factory=dict)
-    """Likewise: how the labels differ from those by the task's other rule."""
+    """Likewise: how the rows in the file differ from those by the task's other rule."""
 
 
 class Subset(NamedTuple):
@@ -101,21 +101,27 @@ def label(
     TaskError
         If there is no such task, the ACES file cannot be used, or the data hold nothing that could show the outcome:
         where nobody measures lactate, "no lactate above 4" is not known. Also for a split or site that the data do not
-        have, and for an event store where ACES needs a MEDS data set.
+        have, a site that is both chosen and left out, and for an event store where ACES needs a MEDS data set.
     DataError
         If `dataset` is neither a MEDS data set nor an event store.
+    ConfigError
+        If `out` cannot be written or is read.
     """
+    check_out(out, dataset)
+    is_aces = Path(task).suffix.lower() in {".yaml", ".yml"}
+    if is_aces:
+        from sojourn.tasks.aces import check_aces, label_with_aces
+
+        check_aces(Path(task))  # a wrong file is no fault of the data set
     subset, cohort = Subset(splits, sites, exclude_sites), None
     chosen = None if subset == Subset() else _subjects_of(dataset, subset)
-    if Path(task).suffix.lower() in {".yaml", ".yml"}:
-        from sojourn.tasks.aces import label_with_aces
-
+    if is_aces:
         if is_store(dataset):
             msg = f"dataset must be a MEDS data set for an ACES task; got the event store {dataset}. Give its source."
             raise TaskError(msg)
         labels, attrition, described = label_with_aces(Path(task), dataset)
     elif task in stay_tasks():
-        cohort = label_stay_task(stay_tasks()[task], dataset)
+        cohort = label_stay_task(stay_tasks()[task], dataset, chosen)
         labels, attrition, described = cohort.labels, cohort.attrition, cohort.described
         described |= {"flow_by_site": cohort.by_site, "rules": cohort.rules}
     else:
@@ -147,6 +153,10 @@ def _subjects_of(dataset: Path, subset: Subset) -> pl.Series:
     """Ids of the chosen subjects."""
     table = EventStore.open(dataset).subjects if is_store(dataset) else subjects_of(dataset)
     table = table.with_columns(pl.col("site").fill_null(dataset.resolve().name))  # as a store of it names them
+    both = sorted(set(subset.sites or ()) & set(subset.exclude_sites or ()))
+    if both:
+        msg = f"site and exclude_site must name different sites; {', '.join(both)} is in both. Leave it out of one."
+        raise TaskError(msg)
     sites = [*(subset.sites or ()), *(subset.exclude_sites or ())]
     for what, asked in (("split", subset.splits or ()), ("site", sites)):
         lacking = sorted(set(asked) - set(table[what]))

@@ -9,7 +9,7 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sojourn.errors import TaskError
+from sojourn.errors import TaskError, problems
 
 __all__ = [
     "FOLLOW_UP_END",
@@ -249,8 +249,13 @@ def parse_outcomes(text: str, place: str = "outcomes.yaml") -> dict[str, Outcome
     """
     try:
         parsed = _File.model_validate(yaml.load(text, Loader=_LOADER))
-    except (yaml.YAMLError, ValidationError) as error:
-        msg = f"{place} must hold outcome definitions; {error}"
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "it" if mark is None else f"line {mark.line + 1}"
+        msg = f"{place} must hold outcome definitions in YAML; {line} cannot be read. Correct the file."
+        raise TaskError(msg) from error
+    except ValidationError as error:
+        msg = f"{place} must hold outcome definitions; {problems(error)}. See docs/tasks.md."
         raise TaskError(msg) from error
     return {outcome.name: outcome for outcome in parsed.outcomes}
 

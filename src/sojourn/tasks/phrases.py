@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from sojourn.concepts.tables import concept_table
-from sojourn.errors import TaskError
+from sojourn.errors import TaskError, problems
 from sojourn.tasks.definitions import Schedule, Task
 from sojourn.tasks.outcomes import Outcome, ValueOutcome, outcomes
 
@@ -116,7 +116,7 @@ def outcomes_of(task: Mapping[str, Any]) -> dict[str, Outcome]:
     try:
         own: list[Outcome] = TypeAdapter(list[Outcome]).validate_python(task.get("definitions") or [])
     except ValidationError as error:
-        msg = f"the definitions of task {task.get('name')} must be outcomes; {error}"
+        msg = f"the definitions of task {task.get('name')} must be outcomes; {problems(error)}. Label again."
         raise TaskError(msg) from error
     return outcomes() | {outcome.name: outcome for outcome in own}
 

@@ -30,15 +30,24 @@ class StayCohort:
     flow: list[FlowStep]
     """Stays left after each step."""
     by_site: dict[str, list[int]]
-    """Site -> stays left after each step."""
+    """Site -> stays of the labelled subjects left after each step."""
     rules: dict[str, int]
     """How the labels differ from those by the other rule, as `compare_rules` counts."""
     described: dict[str, Any]
     """The task's metadata."""
 
 
-def label_stay_task(task: StayTask, dataset: Path) -> StayCohort:
+def label_stay_task(task: StayTask, dataset: Path, subjects: pl.Series | None = None) -> StayCohort:
     """Label a MEDS data set or an event store by a task over ICU stays and by the same task under its other rule.
+
+    Parameters
+    ----------
+    task
+        What is labelled.
+    dataset
+        MEDS data set or event store.
+    subjects
+        Ids of those who are labelled and compared; None: all. Flow and attrition are of all subjects.
 
     Raises
     ------
@@ -54,10 +63,12 @@ def label_stay_task(task: StayTask, dataset: Path) -> StayCohort:
             stays[each.name].append(stay_facts(records, people, each))
     mine, theirs = pl.concat(stays[task.name]), pl.concat(stays[other.name])
     kept, flow = exclude(mine, task.exclude)
-    labels, rules = compare_rules(label_stays(kept, task), label_stays(exclude(theirs, other.exclude)[0], other))
-    return StayCohort(
-        labels, _attrition(mine, task), flow, flow_by_site(mine, task.exclude), rules, _describe(task, flow)
-    )
+    labels, others = label_stays(kept, task), label_stays(exclude(theirs, other.exclude)[0], other)
+    if subjects is not None:
+        labels, others = (rows.filter(pl.col("subject_id").is_in(subjects.implode())) for rows in (labels, others))
+    labels, rules = compare_rules(labels, others)
+    by_site = flow_by_site(mine, task.exclude, subjects)
+    return StayCohort(labels, _attrition(mine, task), flow, by_site, rules, _describe(task, flow))
 
 
 def _check(task: StayTask, dataset: Path) -> None:

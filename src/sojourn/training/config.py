@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sojourn.errors import ConfigError
+from sojourn.errors import ConfigError, problems
 from sojourn.model import ModelConfig
 
 
@@ -128,12 +128,7 @@ def settings_of(kind: type[C], content: object, *, page: str) -> C:
     try:
         return kind.model_validate(content or {})
     except ValidationError as error:
-        said = {"extra_forbidden": "there is no such setting"}
-        wrong = (
-            ": ".join(filter(None, (".".join(map(str, e["loc"])), said.get(e["type"], e["msg"]))))
-            for e in error.errors()
-        )
-        msg = f"config must hold settings of {kind.__name__}; {'; '.join(wrong)}. See {page}."
+        msg = f"config must hold settings of {kind.__name__}; {problems(error)}. See {page}."
         raise ConfigError(msg) from error
 
 

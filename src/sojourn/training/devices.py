@@ -4,7 +4,10 @@ Processes are started by ``torchrun`` (or anything that sets the same variables 
 whole network, or its part of it, takes its shares of every planned step, and adds its gradient to that of the others.
 """
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -52,7 +55,8 @@ def make_fabric(accelerator: Accelerator, precision: str, *, is_cut: bool = Fals
     chosen = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     processes = world_size()
     if processes == 1:
-        return Fabric(accelerator=chosen, devices=1, precision=precision)
+        with _without_its_notes():
+            return Fabric(accelerator=chosen, devices=1, precision=precision)
     on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
     strategy: Strategy
     if is_cut:
@@ -60,15 +64,28 @@ def make_fabric(accelerator: Accelerator, precision: str, *, is_cut: bool = Fals
     else:
         # A share may hold no values to ask, so that the head for them has no gradient there.
         strategy = DDPStrategy(find_unused_parameters=True)
-    fabric = Fabric(
-        accelerator=chosen,
-        devices=on_this_machine,
-        num_nodes=processes // on_this_machine,
-        precision=precision,
-        strategy=strategy,
-    )
+    with _without_its_notes():
+        fabric = Fabric(
+            accelerator=chosen,
+            devices=on_this_machine,
+            num_nodes=processes // on_this_machine,
+            precision=precision,
+            strategy=strategy,
+        )
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _without_its_notes() -> Iterator[None]:
+    """Let the library keep to itself which precision it was told to use."""
+    its_log = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    before = its_log.level
+    its_log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        its_log.setLevel(before)
 
 
 def sum_over_processes(fabric: "Fabric", numbers: list[float]) -> list[float]:

@@ -13,6 +13,7 @@ from sojourn.errors import RunError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_file, write_json
+from sojourn.progress import progress_bar
 from sojourn.training.config import read_config
 from sojourn.training.fits import density_fits
 from sojourn.training.looking import looking, watched
@@ -47,19 +48,26 @@ def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:
     if LINEAGE in before:
         msg = f"run must be a folder of pre-training; {run} was made from another run. Choose another folder."
         raise RunError(msg)
-    free: frozenset[str] = _FREE_ON_RESUME if resume else frozenset()
     # Settings that the version which made the run did not have yet stood at what is now their default.
-    was, now = (
-        {name: value for name, value in config.items() if name not in free}
-        for config in (resolved(read_config(before["config"])), settings["config"])
-    )
-    if was != now or before["data"]["fingerprint"] != settings["data"]["fingerprint"]:
-        changed = [name for name in now if was.get(name) != now[name]] or ["the store"]
-        msg = (
-            f"{run} holds a run with other settings ({', '.join(changed)} differ). Choose another folder, "
-            f"or pass --resume to train it further with other epochs, max_steps or patience."
-        )
-        raise RunError(msg)
+    was, now = (resolved(read_config(config)) for config in (before["config"], settings["config"]))
+    changed = {name for name in now if was.get(name) != now[name]}
+    is_same_store = before["data"]["fingerprint"] == settings["data"]["fingerprint"]
+    if is_same_store and not changed - (_FREE_ON_RESUME if resume else set()):
+        return
+    raise RunError(_refusal(run, [name for name in now if name in changed], is_same_store=is_same_store))
+
+
+def _refusal(run: Path, changed: list[str], *, is_same_store: bool) -> str:
+    """Why a run in the folder is not gone on with, and what would do."""
+    differ = changed if is_same_store else [*changed, "the store"]
+    told = f"{', '.join(differ)} {'differs' if len(differ) == 1 else 'differ'}"
+    if not is_same_store:
+        way = "Choose another folder, or train on the store that it was made from."
+    elif _FREE_ON_RESUME.issuperset(changed):
+        way = f"Choose another folder, or pass --resume: it allows other {', '.join(sorted(_FREE_ON_RESUME))}."
+    else:
+        way = f"Choose another folder, or give the settings that it was made with, as --config {run / SETTINGS} does."
+    return f"{run} holds a run with other settings ({told}). {way}"
 
 
 def begun_vocabulary(run: Path) -> ModelVocabulary | None:
@@ -77,17 +85,33 @@ def open_folder(run: Path, selection: Selection) -> None:
 
 def describe(run: Path, store: EventStore, tuning_rows: Ints) -> None:
     """Leave beside the weights what a report tells of the data and of how well the densities fit."""
-    names = ("num_subjects", "num_events", "num_codes", "datasets", "sites", "inputs")
-    manifest = {name: store.manifest[name] for name in names if name in store.manifest}
+    with progress_bar("describing the run", 3) as bar:
+        for part in (_describe_data, _describe_looking, _describe_fits):
+            part(run, store, tuning_rows)
+            bar.advance()
+
+
+def _describe_data(run: Path, store: EventStore, _: Ints) -> None:
+    """The store, and what each site records."""
+    manifest: dict[str, Any] = {name: store.manifest[name] for name in ("num_subjects", "num_events", "num_codes")}
+    manifest["datasets"] = [dataset["name"] for dataset in store.manifest["inputs"]["datasets"]]
     recorded = coverage(store.path).with_columns(pl.col("rate", "median").round_sig_figs(3)).to_dict(as_series=False)
     content = {"datasets": store.accounts(), "store": manifest, "coverage": recorded}
     write_json(run / "artifacts" / "data.json", content)
+
+
+def _describe_looking(run: Path, store: EventStore, tuning_rows: Ints) -> None:
+    """How often the known hospitals look."""
     trained = Run(run)
     asked = watched(trained.vocabulary, trained.outcomes, store)
     rows, context = evenly(tuning_rows, _LOOKING_SUBJECTS), trained.config.context
     found = looking(trained.network(), trained.reader(store), rows, asked, context=context)
     write_json(run / LOOKING, {name: asdict(told) for name, told in found.items()})
-    write_json(run / FITS, density_fits(trained, store, evenly(tuning_rows, _FIT_SUBJECTS)))
+
+
+def _describe_fits(run: Path, store: EventStore, tuning_rows: Ints) -> None:
+    """How well the densities fit."""
+    write_json(run / FITS, density_fits(Run(run), store, evenly(tuning_rows, _FIT_SUBJECTS)))
 
 
 def forget_description(run: Path) -> None:

@@ -25,8 +25,8 @@ class RunSummary:
     best_step: int
     bits_per_event: float
     """On the tuning subjects, of the weights that were kept."""
-    seconds: float
-    """Wall time of this call."""
+    seconds: float | None
+    """Wall time of this call; None where there was nothing left to do."""
     was_finished: bool
     """Whether there was nothing left to do."""
 
@@ -79,6 +79,6 @@ def pretrain(
         steps=trainer.state["step"],
         best_step=trainer.state["best_step"],
         bits_per_event=trainer.state["bits"],
-        seconds=time.monotonic() - began,
+        seconds=None if was_finished else time.monotonic() - began,
         was_finished=was_finished,
     )

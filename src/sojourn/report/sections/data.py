@@ -197,17 +197,38 @@ def _warnings(datasets: Sequence[Mapping[str, Any]]) -> list[Block]:
 
 
 def _store_table(store: Mapping[str, Any]) -> Block:
-    """The event store's summary as it was written."""
-    rows = []
+    """The event store's summary in words."""
+    names = _dataset_names(store)
+    rows = [("Data sets", _listed(names))] if names else []
     for key, value in store.items():
+        if key in ("datasets", "inputs"):
+            continue
         if isinstance(value, Mapping | list | tuple):
-            plain = not isinstance(value, Mapping) and all(isinstance(item, str | int) for item in value)
-            shown = ", ".join(map(str, value)) if plain and len(value) <= 8 else f"{len(value)} entries"
+            shown = _listed(list(value))
         elif isinstance(value, bool) or not isinstance(value, int | float):
             shown = str(value)
         else:
             shown = count(value) if isinstance(value, int) else significant(value, 4)
-        rows.append((str(key).replace("_", " "), shown))
+        rows.append((str(key).removeprefix("num_").replace("_", " ").capitalize(), shown))
     return Fold(
         "The event store", (Table("Summary of the event store that training read.", ("Fact", "Value"), tuple(rows)),)
     )
+
+
+def _dataset_names(store: Mapping[str, Any]) -> list[Any]:
+    """Names of the data sets that a store was built from; earlier runs kept all that it was built from."""
+    if "datasets" in store:
+        return as_list(store["datasets"])
+    datasets = as_list(as_mapping(store.get("inputs")).get("datasets"))
+    return [as_mapping(dataset).get("name", "unnamed") for dataset in datasets]
+
+
+_MOST_NAMES = 8
+
+
+def _listed(names: Sequence[Any]) -> str:
+    """How many there are, and their names where a line holds them."""
+    if not names:
+        return NONE
+    more = ", ..." if len(names) > _MOST_NAMES else ""
+    return f"{count(len(names))}: {', '.join(map(str, names[:_MOST_NAMES]))}{more}"
