@@ -1,10 +1,13 @@
 """Fixtures that every room's tests share."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 # The networks of the tests are small: threads would cost more than they save, most of all beside another test process.
 torch.set_num_threads(1)
@@ -19,16 +22,29 @@ def sojourn_data() -> Path:
     return Path(place)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A copy of a folder that the first of the test processes makes; the others wait for it."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    whole = (factory.getbasetemp().parent if is_worker else factory.getbasetemp()) / f"{name}-made-once"
+    with FileLock(f"{whole}.lock"):
+        if not (whole / "done").exists():
+            make(whole)
+            (whole / "done").touch()
+    own = factory.mktemp(name) / name
+    shutil.copytree(whole, own)
+    return own
+
+
 @pytest.fixture(scope="session")
 def toy_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 2,000 patients of the toy process at three sites."""
     from helpers.toy_process import build_toy_store
 
-    return build_toy_store(tmp_path_factory.mktemp("toy"), num_subjects=2000)
+    return made_once(tmp_path_factory, "toy", lambda folder: build_toy_store(folder, num_subjects=2000)) / "store"
 
 
 @pytest.fixture(scope="session")
-def toy_run(toy_store: Path) -> Path:
+def toy_run(toy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learnt the toy process, but has never seen its site `west`."""
     from helpers.toy_process import SETTINGS
     from sojourn.training.pretrain import pretrain
@@ -36,5 +52,5 @@ def toy_run(toy_store: Path) -> Path:
     names = ("OUTCOME//death", "OUTCOME//hospital_death", "OUTCOME//lactate_gt_4", "HOSPITAL_DISCHARGE//ALIVE")
     longer = {"max_steps": 220, "epochs": 100, "evaluate_every": 110, "learning_rate": 5e-3, "tuning_subjects": 200}
     config = SETTINGS | longer | {"held_out_sites": ["west"], "outcomes": names}
-    pretrain(toy_store, toy_store.parent / "run", config=config)
-    return toy_store.parent / "run"
+    made = made_once(tmp_path_factory, "toy-run", lambda folder: pretrain(toy_store, folder / "run", config=config))
+    return made / "run"

@@ -172,9 +172,9 @@ def test_network_overfits_few_records(codes: CodeTable) -> None:
     network = Network(config, codes, num_sites=1)
     records = [random_record(seed, 5)._replace(static=[Event(10, 30.0 * seed)]) for seed in range(4)]
     batch = make_batch([[record] for record in records])
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=400)
-    for _ in range(400):
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=250)
+    for _ in range(250):
         loss = -network.log_prob(batch).total() / batch.num_events
         optimizer.zero_grad()
         loss.backward()
