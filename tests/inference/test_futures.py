@@ -64,7 +64,7 @@ def test_a_question_until_the_end_of_the_stay_counts_nothing_after_it(
 def test_a_stay_ends_with_its_discharge_its_hospital_or_the_next_one() -> None:
     assert stay_ends("icu_admission") == ["ICU_DISCHARGE", "ICU_ADMISSION", "MEDS_DEATH", "HOSPITAL_DISCHARGE"]
     assert stay_ends("hospital_admission") == ["HOSPITAL_DISCHARGE", "HOSPITAL_ADMISSION", "MEDS_DEATH"]
-    assert "ICU_DISCHARGE" in stay_ends(None)
+    assert stay_ends("record_start") == ["MEDS_DEATH", "HOSPITAL_DISCHARGE//DIED"]
 
 
 # -- the estimator from conditional chances --------------------------------------------------------------------
@@ -170,11 +170,11 @@ def test_first_times_of_worked_futures(toy: Toy) -> None:
         np.array([lactate, death, death, lactate]),
         np.float32([4.5, np.nan, np.nan, 3.9]),
     )
-    drawn = Drawn(events, real.past, 4 * HOUR)
+    drawn = Drawn(events, real.past, 4 * HOUR, np.zeros(4, bool))
     assert first_times(toy.reader, drawn, ["OUTCOME//death"]).rows() == [(0, 5.0), (2, 2.0)]
     assert first_times(toy.reader, drawn, ["OUTCOME//death", "OUTCOME//lactate_gt_4"]).rows() == [(0, 1.0), (2, 2.0)]
     assert first_times(toy.reader, drawn, ["CONCEPT//lactate"]).rows() == [(0, 1.0), (3, 3.0)]
-    nothing = Drawn(SampledEvents(*(column[:0] for column in events)), real.past, 4 * HOUR)
+    nothing = Drawn(SampledEvents(*(column[:0] for column in events)), real.past, 4 * HOUR, np.zeros(4, bool))
     assert first_times(toy.reader, nothing, ["OUTCOME//death"]).is_empty()
 
 
@@ -205,7 +205,7 @@ def test_simulate_writes_futures_and_a_timeline(toy: Toy, toy_run: Path, toy_sto
     assert futures.height == report.num_events
     assert report.events_per_hour == pytest.approx(futures.height / 50 / 12)
     ended = futures.filter(pl.col("code").str.starts_with("HOSPITAL_DISCHARGE"))["sample"].n_unique()
-    assert report.share_ended == pytest.approx(ended / 50)
+    assert report.share_ended == pytest.approx(ended / 50, abs=0.03)  # a discharge all but always ends a record
     timeline = json.loads((out / "timeline.json").read_text())
     assert timeline["prediction_hours"] == 4.0
     assert str(subject) not in json.dumps(timeline["subject"])

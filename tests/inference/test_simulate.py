@@ -20,11 +20,13 @@ NONE = EventTable(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.int64,
 
 
 def fan(rows: list[tuple[int, float, int, float]], hours: float = 24.0) -> dict[str, list[float]]:
-    """Of rows of sample, hour, code and value; code 1 ends a future."""
+    """Of rows of sample, hour, code and value; a code 1 that comes last ends a future."""
     rows = sorted(rows)
     sample, hour, code, value = (np.array(column) for column in zip(*rows, strict=True))
     events = SampledEvents(sample, (hour * HOUR).astype(np.int64), code, value.astype(np.float32))
-    return _fan(Drawn(events, NONE, 0), 0, hours, np.array([False, True]))
+    last = dict(zip(sample.tolist(), code.tolist(), strict=True))
+    ended = np.array([last.get(s) == 1 for s in range(max(last) + 1)])
+    return _fan(Drawn(events, NONE, 0, ended), 0, hours)
 
 
 def test_a_future_that_measures_often_counts_once() -> None:
@@ -33,6 +35,14 @@ def test_a_future_that_measures_often_counts_once() -> None:
     found = fan(rows)
     assert found["hours"][0] == 1.0
     assert {found[name][0] for name in ("q05", "q50", "q95")} == {0.0}
+
+
+def test_a_future_that_goes_on_after_a_discharge_is_still_shown() -> None:
+    rows = [(s, 0.5, 0, 80.0) for s in range(20)] + [(s, 2.0, 1, np.nan) for s in range(20)]
+    assert fan(rows)["hours"] == [1, 2]
+    found = fan(rows + [(s, 20.0, 0, 120.0) for s in range(20)])
+    assert found["hours"] == list(range(1, 25))
+    assert found["q50"][18:] == [80.0] + [120.0] * 5
 
 
 def test_a_value_stays_until_the_next_one_and_the_end_of_its_future() -> None:

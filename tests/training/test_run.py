@@ -10,6 +10,7 @@ import torch
 
 from sojourn.errors import RunError
 from sojourn.events.store import EventStore
+from sojourn.training.batches import collate, pack, whole_records
 from sojourn.training.records import RecordReader
 from sojourn.training.run import Run, code_table, words_of
 
@@ -57,16 +58,32 @@ def test_a_run_is_opened_with_what_it_was_trained_with(toy_run: Path, toy_store:
     assert run.metrics()[-1]["split"] == "tuning"
 
 
-def test_discharges_end_the_records_of_a_run_that_never_learnt_how_often(toy_run: Path, tmp_path: Path) -> None:
+def test_discharges_end_the_records_of_a_run_that_never_learnt_how_often(
+    toy_run: Path, toy_store: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(toy_run, run)
     weights = safetensors.torch.load_file(toy_run / "model.safetensors")
-    earlier = {name: weight for name, weight in weights.items() if not name.startswith("gap_head.ends.")}
-    assert len(earlier) == len(weights) - 2
+    earlier = {
+        name: weight
+        for name, weight in weights.items()
+        if not name.startswith(("gap_head.ends.", "gap_head.knows_ends"))
+    }
+    assert len(earlier) == len(weights) - 3
     safetensors.torch.save_file(earlier, run / "model.safetensors")
     network = Run(run).network()
     assert torch.sigmoid(network.gap_head.end_logit(torch.randn(5, 32), torch.randn(5, 16))).min() > 0.999999
     assert torch.equal(network.gap_head.out.weight, weights["gap_head.out.weight"])
+    # Its likelihood says nothing of ends, and a run that is made of it does not either.
+    records = Run(run).reader(EventStore.open(toy_store)).read(np.arange(40))
+    windows = whole_records(records, 32)
+    batch = collate(records, windows, pack(windows))
+    assert batch.survival.isinf().any()
+    nothing = batch._replace(may_end=torch.zeros_like(batch.may_end), survival=batch.survival.nan_to_num(posinf=0.0))
+    with torch.no_grad():
+        assert torch.equal(network.log_prob(batch).gap, network.log_prob(nothing).gap)
+        assert not torch.equal(Run(toy_run).network().log_prob(batch).gap, network.log_prob(nothing).gap)
+    assert not network.state_dict()["gap_head.knows_ends"]
 
 
 def test_a_folder_without_a_trained_run_is_refused(tmp_path: Path, toy_store: Path) -> None:

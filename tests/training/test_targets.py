@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.toy_process import HEART_RATE, START, build_toy_store
+from sojourn.adaptation.unlabelled import UnlabelledReader
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.training.batches import pack, positions, whole_records
@@ -69,6 +70,20 @@ def test_times_and_censoring_of_a_worked_example(
             assert targets.is_event[asked[0]].tolist() == is_event
             return
     pytest.fail("no query was asked at once")
+
+
+def test_what_is_watched_ends_with_the_last_instant_for_known_and_new_hospitals_alike(worked: RecordReader) -> None:
+    """A new hospital is read without its outcomes, so that its follow-up ends there."""
+    without = UnlabelledReader(worked.store, worked.vocabulary, [])
+    rows = worked.store.find(np.array([1, 2]))
+    for reader in (worked, without):
+        records, told = reader.read(rows), {}
+        for seed in range(30):
+            asked = ask(reader, records, ASKED[2:], seed)
+            at_once = asked.gap == 0
+            told |= dict(zip((asked.time / HOUR)[at_once].tolist(), asked.watched[at_once].tolist(), strict=True))
+        assert {told[hour] for hour in (1, 3)} == {INF}  # a discharge ends all doubt
+        assert told[2] == 0
 
 
 @settings(max_examples=20, deadline=None)

@@ -126,18 +126,19 @@ def finetune(
     )
     if is_finished(new_run, made_by):
         return FinetuneReport(**read_log(new_run)[-1] | {"path": str(new_run), "was_finished": True})
+    network = base.network()
     how = Ask(
         base.reader(opened),
         question_of(base, known),
         base.config.context,
         settings.instants_per_batch,
         with_past=base.config.network().use_summary,
-        bootstrap_seed=base.config.seed,
+        # Earlier versions drew the same subjects for the heads of every run.
+        bootstrap_seed=base.config.seed if bool(network.gap_head.knows_ends) else 0,
     )
     teaching, choosing = (
         _split(opened, known, settings) if judges is None else (_labelled(opened, known), _labelled(opened, judges))
     )
-    network = base.network()
     torch.manual_seed(settings.seed)
     low_rank = _prepare(network, settings)
     num_trained = sum(p.numel() for p in network.parameters() if p.requires_grad)

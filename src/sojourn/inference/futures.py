@@ -48,6 +48,8 @@ class Drawn(NamedTuple):
     """Everything that the subject's record shows up to the moment."""
     now_s: int
     """The moment, in seconds since the subject's origin."""
+    ended: np.ndarray
+    """(n,) bool, futures whose record has ended for good."""
 
 
 def draw(
@@ -55,12 +57,14 @@ def draw(
 ) -> Drawn:
     """Sample futures of one subject from one moment."""
     at = Moments(np.array([row]), np.array([now_s]))
-    parts, past = [], None
+    parts, ended, past = [], [], None
     for begun, first, futures in _sample(network, reader, at, horizon_hours, sampling):
         parts.append(futures.events._replace(sample=futures.events.sample + first))
+        ended.append(futures.ended)
         (past,) = begun.pasts
     assert past is not None
-    return Drawn(SampledEvents(*(np.concatenate(column) for column in zip(*parts, strict=True))), past, now_s)
+    events = SampledEvents(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Drawn(events, past, now_s, np.concatenate(ended))
 
 
 def _sample(
@@ -188,7 +192,7 @@ def _hits(
     owner = events.sample // copies
     for g, past in enumerate(begun.pasts):
         mine = SampledEvents(*(column[owner == g] for column in events))
-        drawn = Drawn(mine, past, int(at.seconds[begun.which[g]]))
+        drawn = Drawn(mine, past, int(at.seconds[begun.which[g]]), futures.ended[g * copies : (g + 1) * copies])
         hits[first_times(reader, drawn, codes, known)["sample"].to_numpy()] = 1
     return hits
 

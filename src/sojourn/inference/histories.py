@@ -79,7 +79,7 @@ def moment_of(store: EventStore, subject_id: int, at: datetime) -> Moments:
     Raises
     ------
     TaskError
-        If the subject has no record before, or its record has ended by then (death or discharge).
+        If the subject has no record before, or has died by then.
     """
     found = moments(store, np.array([subject_id]), np.array([at], dtype="datetime64[us]"))
     now, record = int(found.seconds[0]), store.subject(int(found.row[0]))
@@ -92,13 +92,14 @@ def moment_of(store: EventStore, subject_id: int, at: datetime) -> Moments:
     seconds, code = seconds[seconds <= now], code[seconds <= now]
     last = int(seconds.max(initial=0))
     # What is charted late does not bring back the dead; after a discharge a record may go on with another stay.
-    is_terminal = store.vocabulary["terminal"].to_numpy()[code]
-    ends = (is_terminal & (seconds == last)) | np.isin(code, _deaths(store))
-    if ends.any():
-        hours = (now - int(seconds[ends].min())) / 3600
-        msg = f"at must lie before the end of the record; it had ended {hours:,.1f} h before (death or discharge)."
+    dead = np.isin(code, _deaths(store))
+    if dead.any():
+        hours = (now - int(seconds[dead].min())) / 3600
+        msg = f"at must lie before the end of the record; it had ended {hours:,.1f} h before, with a death."
         raise TaskError(msg)
     hours = (now - last) / 3600
+    if store.vocabulary["terminal"].to_numpy()[code[seconds == last]].any():
+        console.print(f"the subject was discharged {hours:,.1f} h before that moment: its record may be over")
     if hours > _LONG_AGO_HOURS:
         console.print(f"the subject's last record lies {hours:,.0f} h before that moment")
     return found

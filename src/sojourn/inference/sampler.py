@@ -102,6 +102,7 @@ class FutureSampler:
             forbidden=forbidden,
         )
         may_end = starts.batch.may_end[torch.arange(len(starts.length)), starts.length - 1]
+        may_end = may_end & self.network.gap_head.knows_ends.cpu()  # who is asked about is not over
         self._end(rollout, may_end.to(self.network.device).repeat_interleave(num_samples).nonzero()[:, 0])
         parts: list[tuple[Tensor, ...]] = []
         while True:

@@ -37,7 +37,7 @@ class SimulationReport:
     events_per_hour: float
     """Mean over the futures."""
     share_ended: float
-    """Share of futures with a death or a discharge."""
+    """Share of futures in which the record ended for good, with a death or a discharge."""
 
 
 def simulate(
@@ -84,14 +84,13 @@ def simulate(
     with atomic_folder(out) as part:
         frame.write_parquet(part / "futures.parquet")
         write_json(part / "timeline.json", {"subject": "chosen subject", "site": site} | timeline)
-    is_terminal = trained.vocabulary.table["terminal"].to_numpy()[drawn.events.code]
     return SimulationReport(
         path=str(out),
         num_samples=num_samples,
         num_events=len(frame),
         horizon_hours=horizon_hours,
         events_per_hour=len(frame) / num_samples / horizon_hours,
-        share_ended=len(np.unique(drawn.events.sample[is_terminal])) / num_samples,
+        share_ended=float(drawn.ended.mean()),
     )
 
 
@@ -107,8 +106,6 @@ def summarise(
     chosen = np.argsort(-counts, kind="stable")[:_MAX_CODES]
     chosen = chosen[counts[chosen] > 0]
 
-    is_terminal = table["terminal"].to_numpy()
-
     def name(c: int) -> dict[str, Any]:
         return {"code": table["code"][c], "description": table["description"][c], "unit": table["unit"][c]}
 
@@ -121,22 +118,23 @@ def summarise(
         "horizon_hours": horizon_hours,
         "num_samples": num_samples,
         "observed": observed,
-        "futures": [name(c) | _fan(drawn, c, horizon_hours, is_terminal) for c in chosen.tolist()],
+        "futures": [name(c) | _fan(drawn, c, horizon_hours) for c in chosen.tolist()],
         "risks": _risks(run, reader, network, drawn, at, horizon_hours, num_samples),
     }
 
 
-def _fan(drawn: Drawn, code: int, horizon_hours: float, is_terminal: np.ndarray) -> dict[str, Any]:
+def _fan(drawn: Drawn, code: int, horizon_hours: float) -> dict[str, Any]:
     """Quantiles over the futures of a code's last value, in steps over the horizon; ended futures drop out."""
     events = drawn.events
     step = horizon_hours / (_NUM_GRID - 1)
     index = np.ceil((events.seconds - drawn.now_s) / 3600 / step).astype(int).clip(1)
-    _, sample = np.unique(events.sample, return_inverse=True)
+    number, sample = np.unique(events.sample, return_inverse=True)
     last = np.full((_NUM_GRID, sample.max(initial=-1) + 1), np.nan)
     mine = (events.code == code) & ~np.isnan(events.value) & (index < _NUM_GRID)
     last[index[mine], sample[mine]] = events.value[mine]  # in the order of time: of several the last one stays
-    end = np.full(last.shape[1], _NUM_GRID)
-    np.minimum.at(end, sample[is_terminal[events.code]], index[is_terminal[events.code]])
+    end = np.zeros(last.shape[1], dtype=int)
+    np.maximum.at(end, sample, index)
+    end = np.where(drawn.ended[number], end, _NUM_GRID)
     rows = []
     for k in range(1, _NUM_GRID):
         last[k] = np.where(np.isnan(last[k]), last[k - 1], last[k])

@@ -168,7 +168,7 @@ class Network(nn.Module):
             density = self.gap_head(h_BLD[is_last], self.site(batch.site[is_last]), batch.clock[is_last])
             tail = gap_log_survival(density, batch.survival[is_last], batch.tick[is_last])
             out = out + torch.zeros_like(out).masked_scatter(is_last, tail)
-        ends = batch.survival.isinf()
+        ends = batch.survival.isinf() & self.gap_head.knows_ends
         if ends.any():
             final = F.logsigmoid(self.gap_head.end_logit(h_BLD[ends], self.site(batch.site[ends])))
             out = out + torch.zeros_like(out).masked_scatter(ends, final)
@@ -177,7 +177,7 @@ class Network(nn.Module):
     def goes_on_log_prob(self, batch: Batch, before_BLD: Tensor) -> Tensor:
         """Log-probability that the record did not end with the discharge or death before each scored gap, (B, L)."""
         out = torch.zeros_like(batch.gap)
-        might = batch.is_gap_predicted & F.pad(batch.may_end[:, :-1], (1, 0))
+        might = batch.is_gap_predicted & F.pad(batch.may_end[:, :-1], (1, 0)) & self.gap_head.knows_ends
         if might.any():
             logit = self.gap_head.end_logit(before_BLD[might], self.site(batch.site[might]))
             out = out.masked_scatter(might, F.logsigmoid(-logit))

@@ -54,6 +54,8 @@ class GapHead(nn.Module):
     """Density of the time to the next instant, as masses on the source's own ticks."""
 
     round_mean: Tensor
+    knows_ends: Tensor
+    """(1,) bool; false in runs of earlier versions, which took every discharge for the end and learnt no share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -69,6 +71,7 @@ class GapHead(nn.Module):
             spread = torch.linspace(math.log(_GAP_START_S), math.log(_GAP_END_S), self.num_free)
             self.out.bias[count : count + self.num_free] = spread
             self.out.bias[2 * count + self.num_free : 3 * count] = -4.0
+        self.register_buffer("knows_ends", torch.ones(1, dtype=torch.bool))
         self.ends = Linear(config.d_model, 1)
         nn.init.zeros_(self.ends.weight)
         nn.init.zeros_(self.ends.bias)
@@ -103,8 +106,9 @@ class GapHead(nn.Module):
         After a discharge many records go on with the next stay. Without this, "ends here" and "goes on" would have a
         mass of one each.
         """
+        adapted = self._adapted(h_KD, z_KS).float()
         with torch.autocast(h_KD.device.type, enabled=False):
-            logit: Tensor = self.ends(self._adapted(h_KD, z_KS).float())[:, 0]
+            logit: Tensor = self.ends(adapted)[:, 0]
         return logit
 
     def _adapted(self, h_KD: Tensor, z_KS: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from sojourn.tasks.outcomes import (
     derive_outcomes,
     hours,
     matching_codes,
+    outcomes,
     running_until,
 )
 
@@ -105,9 +106,13 @@ def label_events(records: Records, task: Task) -> tuple[pl.DataFrame, list[Attri
 
 
 def stay_ends(anchor: str | None) -> list[str]:
-    """The codes, each standing for those below it, that end a stay which began with `anchor` (None: not known)."""
-    own = [_DISCHARGES[anchor], ADMISSIONS[anchor]] if anchor in ADMISSIONS else list(_DISCHARGES.values())
-    return list(dict.fromkeys([*own, *_ENDS]))
+    """The codes, each standing for those below it, that end a stay which began with `anchor`.
+
+    A stay that is a whole record ends with the last discharge, which is not known before: deaths alone end it.
+    """
+    if anchor not in ADMISSIONS:
+        return outcomes()["death"].roots()
+    return list(dict.fromkeys([_DISCHARGES[anchor], ADMISSIONS[anchor], *_ENDS]))
 
 
 def find_stays(records: Records, task: Task) -> pl.DataFrame:

@@ -87,7 +87,10 @@ def positions(windows: Windows, layout: Layout) -> PositionMap:
 def collate(
     records: Records, windows: Windows, layout: Layout, *, with_survival: bool = True, is_scored: bool = True
 ) -> Batch:
-    """Tensors of the windows, laid out in rows; what only a likelihood needs is left out where nothing is scored."""
+    """Tensors of the windows, laid out in rows; what only a likelihood needs is left out where nothing is scored.
+
+    Without survival, a likelihood is that of the recorded cells alone: it says nothing of how long a record goes on.
+    """
     where = positions(windows, layout)
     subject = windows.subject[where.window]
     is_static = where.instant < 0
@@ -105,7 +108,7 @@ def collate(
         records.follow_up[subject] - seconds,
         0.0,
     )
-    may_end = ~is_static & (records.may_end[instant] if has_instants else False)
+    may_end = ~is_static & (records.may_end[instant] if has_instants else False) & (with_survival | (not is_scored))
     # What is charted after a death is the last of it, and no end that could have been another.
     is_known = with_survival & (np.isfinite(survival) | may_end)
     survival = np.where(is_known, np.maximum(survival, 0.0), 0.0)

@@ -135,9 +135,13 @@ class Run:
 
 
 def _ends_of_earlier_versions(network: Network) -> dict[str, Tensor]:
-    """Weights with which every discharge ends the record, as runs took it that were made before they learnt this."""
+    """Weights with which every discharge ends a future, as runs took it that were made before they learnt this."""
     ends = network.gap_head.ends
-    return {"gap_head.ends.weight": torch.zeros_like(ends.weight), "gap_head.ends.bias": torch.full_like(ends.bias, 30)}
+    filled = {"weight": torch.zeros_like(ends.weight), "bias": torch.full_like(ends.bias, 30)}
+    return {
+        "gap_head.knows_ends": torch.zeros(1, dtype=torch.bool),
+        **{f"gap_head.ends.{name}": tensor for name, tensor in filled.items()},
+    }
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

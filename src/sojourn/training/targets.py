@@ -39,7 +39,7 @@ class FirstTargets(NamedTuple):
     is_event: Tensor
     """(Q, C) bool."""
     watched: Tensor
-    """(Q,) float32, hours for which the history goes on to be seen; inf after a terminal event."""
+    """(Q,) float32, hours until the last instant, as whoever knows no outcome sees it; inf where the record ended."""
     weight: Tensor
     """(Q, B) float32, bootstrap weight of the subject in each head."""
 
@@ -106,8 +106,9 @@ def first_targets(
     past = code_statistics(records, subject, asked) if with_past else None
     found = records.outcome_index.first_after(subject[:, None], code_C[None, :], asked[:, None])
     is_event = found >= 0
-    watched = np.maximum(records.follow_up[subject] - asked, 0.0)
-    event_delay = np.where(is_event, records.all_events.seconds[found] - asked[:, None], watched[:, None])
+    known = np.maximum(records.follow_up[subject] - asked, 0.0)
+    watched = np.maximum(_watched_until(records)[subject] - asked, 0.0)
+    event_delay = np.where(is_event, records.all_events.seconds[found] - asked[:, None], known[:, None])
     shape, seed = (len(records.rows), num_heads), bootstrap_seed
     weights = np.ones(shape, np.float32) if seed is None else bootstrap_weights(records.rows, num_heads, seed=seed)
     return FirstTargets(
@@ -132,6 +133,14 @@ def _affordable(pairs_Q: Ints, rng: np.random.Generator) -> Ints:
     order = rng.permutation(len(pairs_Q))
     count = max(int(np.searchsorted(np.cumsum(pairs_Q[order]), _MAX_PAIRS, side="right")), 1)
     return np.sort(order[:count])
+
+
+def _watched_until(records: Records) -> np.ndarray:
+    """The last instant, or for ever where the record ended."""
+    last = np.zeros(len(records.rows))
+    has_any = np.diff(records.subject_start) > 0
+    last[has_any] = records.instant_time[records.subject_start[1:][has_any] - 1]
+    return np.where(np.isfinite(records.follow_up), last, np.inf)
 
 
 def _moments(

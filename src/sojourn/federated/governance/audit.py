@@ -147,11 +147,14 @@ class AuditLog:
     def _unasked(self, witness: "AuditLog", site: str, *, until: int) -> list[str]:
         """Questions in the first lines, of jobs that a coordinator's log knows, that it did not note as asked."""
         noted = [line for line in witness.lines() if line.get("event") == "asked" and line.get("site") == site]
-        jobs, asked = ({line.get(name) for line in noted} for name in ("job", "question"))
+        asked = {line.get("question") for line in noted}
+        own = [(k, line) for k, line in enumerate(self.lines()[:until], 1) if line.get("event") == "asked"]
+        # Earlier versions noted another digest at the site: jobs of theirs have no question in common.
+        jobs = {line.get("job") for line in noted} & {line.get("job") for _, line in own if line["question"] in asked}
         return [
             f"the question in line {number} is none that the coordinator noted"
-            for number, line in enumerate(self.lines()[:until], 1)
-            if line.get("event") == "asked" and line.get("job") in jobs and line.get("question") not in asked
+            for number, line in own
+            if line.get("job") in jobs and line["question"] not in asked
         ]
 
     @staticmethod
