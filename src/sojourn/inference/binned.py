@@ -166,8 +166,7 @@ def token_log_prob(network: Network, batch: Batch, bins: Bins) -> BinnedTerms:
 
 def _gaps(network: Network, batch: Batch, before: Tensor, bins: Bins) -> tuple[Tensor, Tensor]:
     """Log-probabilities (B, L) of each gap's interval, and of the gap as recorded."""
-    exact = network.goes_on_log_prob(batch, before)
-    binned = exact.clone()
+    binned, exact = torch.zeros_like(batch.gap), torch.zeros_like(batch.gap)
     chosen = batch.is_gap_predicted
     if chosen.any():
         gap, tick = batch.gap[chosen], batch.tick[chosen]
@@ -175,8 +174,8 @@ def _gaps(network: Network, batch: Batch, before: Tensor, bins: Bins) -> tuple[T
         density = network.gap_head(before[chosen], network.site(batch.site[chosen]), clock)
         number, recorded = bins.gap_bin(gap), gap_log_mass(density, gap, tick)
         is_silent = (number == 0) & (not bins.has_short_token)
-        exact[chosen] += recorded
-        binned[chosen] += torch.where(is_silent, recorded, gap_bin_log_mass(density, bins.gap_bin_ends(number), tick))
+        exact[chosen] = recorded
+        binned[chosen] = torch.where(is_silent, recorded, gap_bin_log_mass(density, bins.gap_bin_ends(number), tick))
     return binned, exact
 
 

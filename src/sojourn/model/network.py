@@ -156,7 +156,7 @@ class Network(nn.Module):
         return EventLogProb(gap, code, value)
 
     def _gap_log_prob(self, batch: Batch, before_BLD: Tensor, h_BLD: Tensor) -> Tensor:
-        out = self.goes_on_log_prob(batch, before_BLD)
+        out = self._goes_on_log_prob(batch, before_BLD)
         is_scored = batch.is_gap_predicted
         if is_scored.any():
             clock = (batch.clock - batch.gap)[is_scored].remainder(86400.0)
@@ -174,7 +174,7 @@ class Network(nn.Module):
             out = out + torch.zeros_like(out).masked_scatter(ends, final)
         return out
 
-    def goes_on_log_prob(self, batch: Batch, before_BLD: Tensor) -> Tensor:
+    def _goes_on_log_prob(self, batch: Batch, before_BLD: Tensor) -> Tensor:
         """Log-probability that the record did not end with the discharge or death before each scored gap, (B, L)."""
         out = torch.zeros_like(batch.gap)
         might = batch.is_gap_predicted & F.pad(batch.may_end[:, :-1], (1, 0)) & self.gap_head.knows_ends
