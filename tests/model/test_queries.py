@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from sojourn.model import ModelConfig
 from sojourn.model.features import NUM_TIME_FEATURES
@@ -26,9 +27,13 @@ def test_cumulative_hazard_of_a_worked_example(head: FirstEventHead) -> None:
 
 
 def test_log_likelihood_of_a_worked_example(head: FirstEventHead) -> None:
-    log_hazard = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]])).expand(2, -1)
-    got = head.log_likelihood(log_hazard, torch.tensor([3.0, 3.0]), torch.tensor([True, False]))
-    assert got.tolist() == pytest.approx([math.log(0.3) - 0.6, -0.6], abs=1e-6)
+    log_hazard = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
+    log_hazard, hours = log_hazard.expand(4, -1), torch.tensor([3.0, 3.0, 3.0, 6.0])
+    known = torch.tensor([math.inf, 3.0, 3.5, math.inf])
+    got = head.log_likelihood(log_hazard, hours, torch.tensor([True, False, True, True]), known)
+    # In the bin from 2 to 4 h; none until 3 h; in that bin, watched for 1.5 h; in the last one, that ends at 8 h.
+    expected = [math.log(1 - math.exp(-0.6)) - 0.3, -0.6, math.log(1 - math.exp(-0.45)) - 0.3]
+    assert got.tolist() == pytest.approx([*expected, math.log(1 - math.exp(-1.6)) - 0.9], abs=1e-6)
 
 
 def test_risk_rises_with_the_horizon_and_with_the_set(head: FirstEventHead) -> None:
@@ -46,19 +51,33 @@ def test_hazards_are_recovered_from_censored_times(head: FirstEventHead) -> None
     time = torch.empty(20000).exponential_(0.25, generator=generator)
     censored = torch.empty(20000).exponential_(0.2, generator=generator)
     hours, is_event = torch.minimum(time, censored), time <= censored
+    torch.testing.assert_close(fitted(head, hours, is_event, censored), torch.full((4,), 0.25), atol=0.02, rtol=0)
+
+
+def test_what_is_charted_by_the_clock_is_learnt_with_its_chance(head: FirstEventHead) -> None:
+    """A rate that comes at every full hour with a chance of 0.7: the density of exact times would say 1 - exp(-0.7)."""
+    generator = torch.Generator().manual_seed(0)
+    hours = torch.empty(20000).geometric_(0.7, generator=generator)
+    hazard = fitted(head, hours, hours < 8, torch.full_like(hours, math.inf)).log()
+    risk = -torch.expm1(-head.cumulative(hazard, torch.tensor([1.0, 2.0, 4.0])))
+    torch.testing.assert_close(risk, 1 - torch.tensor([0.3, 0.3**2, 0.3**4]), atol=0.01, rtol=0)
+
+
+def fitted(head: FirstEventHead, hours: Tensor, is_event: Tensor, known: Tensor) -> Tensor:
+    """Hazards of greatest likelihood on the four bins."""
     log_hazard = torch.zeros(4, requires_grad=True)
     optimizer = torch.optim.Adam([log_hazard], lr=0.05)
     for _ in range(200):
-        loss = -head.log_likelihood(log_hazard.expand(20000, -1), hours, is_event).mean()
+        loss = -head.log_likelihood(log_hazard.expand(len(hours), -1), hours, is_event, known).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    torch.testing.assert_close(log_hazard.detach().exp(), torch.full((4,), 0.25), atol=0.02, rtol=0)
+    return log_hazard.detach().exp()
 
 
 def test_outcome_that_never_comes_is_learnt_as_no_risk(head: FirstEventHead) -> None:
     log_hazard = torch.randn(2, 4)
-    got = head.log_likelihood(log_hazard, torch.tensor([math.inf, 8.0]), torch.tensor([False, False]))
+    got = head.log_likelihood(log_hazard, torch.tensor([math.inf, 8.0]), torch.zeros(2) > 0, torch.tensor(8.0))
     assert torch.isfinite(got).all()
     assert got[0] == pytest.approx(float(-head.cumulative(log_hazard[0], torch.tensor(8.0))))
 

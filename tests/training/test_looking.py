@@ -98,6 +98,7 @@ def test_measuring_at_random_gives_a_ratio_of_one_however_short_the_records() ->
         code=torch.arange(2),
         hours=two(hours),
         is_event=two(is_event),
+        known=torch.from_numpy(watched_h),
         watched=torch.from_numpy(watched_h),
         weight=torch.ones(num, 1),
     )

@@ -146,7 +146,7 @@ class Coordinator:
         shape = (len(vocabulary), len(edges) + 1)
         found = self._ask(dict.fromkeys(sites, question), 0, accept=partial(check_hazards, shape=shape))
         events, exposure = (sum(found[s].tensors[part] for s in sorted(found)) for part in ("events", "exposure"))
-        hazards = log_hazards(np.asarray(events), np.asarray(exposure))
+        hazards = log_hazards(np.asarray(events), np.asarray(exposure), edges)
         job = Job(vocabulary, tuple(json.loads(agreed.texts["outcomes"])), sites, hazards, self.config.pretrain)
         self._tell(job)
         return job, num_subjects

@@ -1,4 +1,4 @@
-"""Where the hazards start from: occurrences over exposure in each bin, without any covariate."""
+"""Where the hazards start from: in how many of the bins that were watched an event came, without any covariate."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ _LOWEST = -20.0
 
 
 def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequence[float]) -> torch.Tensor:
-    """Maximum-likelihood log-hazards per hour of every code on every bin, shape (V, J) float32.
+    """Log-hazards per hour of every code on every bin, as grouped event times have them, shape (V, J) float32.
 
     From random instants of the first training batches, shrunk by half an event towards the rate of the bins around.
     """
-    return log_hazards(*count_hazards(sampler, plan, edges_hours))
+    return log_hazards(*count_hazards(sampler, plan, edges_hours), edges_hours)
 
 
 def count_hazards(
     sampler: Sampler, plan: Sequence[Step], edges_hours: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Occurrences and hours of exposure of every code in every bin, shape (V, J) float64 each; those of sites add."""
+    """Occurrences, and hours of the bins begun without one, by code, shape (V, J) float64 each; those of sites add."""
     start = np.array([0.0, *edges_hours])
     end = np.array([*edges_hours, 2 * edges_hours[-1]])
     events = np.zeros((sampler.reader.num_codes, len(start)))
@@ -33,16 +33,20 @@ def count_hazards(
         # How many are asked while they wait for the next instant is our choice, and no rate of the process.
         is_at_once = targets.gap.numpy() == 0
         hours, is_event = targets.hours.numpy().astype(np.float64)[is_at_once], targets.is_event.numpy()[is_at_once]
+        known = targets.known.numpy().astype(np.float64)[is_at_once, None]
         for j, (lower, upper) in enumerate(zip(start, end, strict=True)):
-            exposure[:, j] += np.clip(hours - lower, 0.0, upper - lower).sum(0)
+            exposure[:, j] += np.where(hours > lower, np.clip(known - lower, 0.0, upper - lower), 0.0).sum(0)
             events[:, j] += (is_event & (hours > lower) & (hours <= upper)).sum(0)
     return events, exposure
 
 
-def log_hazards(events: np.ndarray, exposure: np.ndarray) -> torch.Tensor:
+def log_hazards(events: np.ndarray, exposure: np.ndarray, edges_hours: Sequence[float]) -> torch.Tensor:
     """Log-hazards per hour from what `count_hazards` counted, shape (V, J) float32."""
-    hazard = (events + 0.5) / (exposure + 0.5 / _nearby_rate(events, exposure))
-    return torch.from_numpy(np.log(hazard).clip(_LOWEST)).float()
+    width = np.diff([0.0, *edges_hours, 2 * edges_hours[-1]])
+    rate = (events + 0.5) / (exposure + 0.5 / _nearby_rate(events, exposure))
+    # A chance of one would be an infinite hazard: as if half a bin more had gone by without an event.
+    chance = np.minimum(rate * width, 1 - 0.5 / (exposure / width + 1))
+    return torch.from_numpy(np.log(-np.log1p(-chance) / width).clip(_LOWEST)).float()
 
 
 def _nearby_rate(events: np.ndarray, exposure: np.ndarray) -> np.ndarray:

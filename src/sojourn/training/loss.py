@@ -103,7 +103,8 @@ def first_loss(network: Network, h_KD: Tensor, targets: FirstTargets) -> Tensor:
         return h_KD.new_zeros(0, dtype=torch.float32)
     time = time_features(targets.gap, targets.time, targets.clock, targets.age)
     log_hazard = network.first_log_hazard(h_KD[targets.position], time, targets.past, targets.code)
-    log_p = network.first_head.log_likelihood(log_hazard, targets.hours[:, None], targets.is_event[:, None])
+    hours, is_event, known = targets.hours[:, None], targets.is_event[:, None], targets.known[:, None, None]
+    log_p = network.first_head.log_likelihood(log_hazard, hours, is_event, known)
     return -(log_p * targets.weight[:, :, None]).mean(1).sum(0)
 
 

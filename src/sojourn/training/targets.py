@@ -38,6 +38,8 @@ class FirstTargets(NamedTuple):
     """(Q, C) float32, hours to the event, or to the end of what is known; inf: it never comes."""
     is_event: Tensor
     """(Q, C) bool."""
+    known: Tensor
+    """(Q,) float32, hours to the end of what is known; inf: to the end of the record."""
     watched: Tensor
     """(Q,) float32, hours until the last instant, as whoever knows no outcome sees it; inf where the record ended."""
     weight: Tensor
@@ -121,6 +123,7 @@ def first_targets(
         code=torch.from_numpy(code_C),
         hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
         is_event=torch.from_numpy(is_event),
+        known=torch.from_numpy((known / _HOUR_S).astype(np.float32)),
         watched=torch.from_numpy((watched / _HOUR_S).astype(np.float32)),
         weight=torch.from_numpy(weights[subject]),
     )
