@@ -10,7 +10,17 @@ from helpers.model_records import NAN, Event, Record, make_batch, random_record
 from helpers.panels import mates_by_definition
 from sojourn.inference.panels import OpenPanels
 from sojourn.model import Batch, Network
-from sojourn.model.panel import NEVER, NUM_MATES, LastEvent, Mates, PanelBias, find_mates, mates_of, panels_of
+from sojourn.model.panel import (
+    NEVER,
+    NUM_MATES,
+    LastEvent,
+    Mates,
+    PanelBias,
+    find_mates,
+    mates_of,
+    open_codes,
+    panels_of,
+)
 from sojourn.model.recency import LONGEST_S, PastOfCodes, past_of_codes
 
 END = 12
@@ -87,7 +97,7 @@ def test_codes_of_a_window_may_be_any_and_some_are_none() -> None:
     assert panels.rank.tolist() == [[0, 1, 0, NEVER]]
     assert panels.is_twice.tolist() == [[True, False, True, False]]
     last = LastEvent(torch.tensor([3, 5, -1]), ago, torch.tensor([0.0, 1.0, NAN]), torch.tensor([1, 2, 0]))
-    found = find_mates(last, panels, torch.zeros(3, dtype=torch.int64), 9)
+    found = find_mates(last, open_codes(panels), torch.zeros(3, dtype=torch.int64), 9)
     assert found.code[:, :3].tolist() == [[8, 9, -1], [8, 9, -1], [-1, -1, -1]]
     assert found.kind[:2, :2].tolist() == [[2 * NUM_MATES, 1], [3 * NUM_MATES, 1]]
     assert found.code[:, -1].tolist() == [3, 5, -1]
@@ -98,7 +108,8 @@ def test_a_record_without_a_past_has_no_panels() -> None:
     nothing, none = torch.empty(2, 0), torch.tensor([NAN])
     last = LastEvent(torch.tensor([1]), none, none, torch.tensor([1]))
     past = PastOfCodes(nothing.long(), nothing, nothing)
-    found = find_mates(last, panels_of(past, torch.tensor([0]), torch.tensor([0]), none, none), torch.tensor([0]), END)
+    opened = open_codes(panels_of(past, torch.tensor([0]), torch.tensor([0]), none, none))
+    found = find_mates(last, opened, torch.tensor([0]), END)
     assert found.code.tolist() == [[-1] * NUM_MATES + [1]]
 
 

@@ -184,9 +184,9 @@ class FutureSampler:
         parts: list[tuple[Tensor, Tensor, Tensor]] = [(row[:0], row[:0], u_ND[:0, 0])]
         for _ in range(_MAX_EVENTS):
             u = network.decision(u_ND[row], earlier)
-            own = None if recency is None else recency[row]
+            own = None if recency is None else recency.index_select(0, row)
             mates = None if panels is None else panels.mates(row)
-            chance = network.code_head(u, memory.z_site[row], embedding, last, own, mates).exp()
+            chance = network.code_head.chances(u, memory.z_site[row], embedding, last, own, mates)
             mass = self._forbid(rollout, row, u, chance, time)
             uniform = rollout.streams.draw(row, 4)
             total = chance.cumsum(-1)

@@ -86,8 +86,8 @@ class RollingCache:
     def keep(self, history: Tensor, future: Tensor, copies: int) -> None:
         """Go on with some histories and, of each, `copies` futures, given as indices of the present ones."""
         self.copies = copies
-        self._history = [_each(layer, lambda x: x[history]) for layer in self._history]
-        self._own = [_each(layer, lambda x: x[future]) for layer in self._own]
+        self._history = [_each(layer, lambda x: x.index_select(0, history)) for layer in self._history]
+        self._own = [_each(layer, lambda x: x.index_select(0, future)) for layer in self._own]
         self._is_seen = None if self._is_seen is None else self._is_seen[history]
 
     def _num_history(self) -> int:

@@ -54,6 +54,11 @@ class DecisionBias(NamedTuple):
         place = torch.where(self.code < 0, num_codes, self.code)
         return self.value.new_zeros(len(self.value), num_codes + 1).scatter_add(1, place, self.value)[:, :num_codes]
 
+    def add_to(self, logit_NV: Tensor) -> None:
+        """Add it, in place."""
+        is_some = self.code >= 0
+        logit_NV.scatter_add_(1, torch.where(is_some, self.code, 0), torch.where(is_some, self.value, 0.0))
+
 
 def chosen_log_prob(
     x_NK: Tensor,

@@ -89,6 +89,21 @@ class Panels(NamedTuple):
     """(K, S) bool, whether the code came along with that event's the time before too."""
 
 
+class OpenCodes(NamedTuple):
+    """P codes that lie in opened panels, by instant and in increasing order."""
+
+    code: Tensor
+    """(P,) int64."""
+    delay: Tensor
+    """(P,) float32, seconds since its last record before the instant."""
+    rank: Tensor
+    """(P,) int64, rank of the event that opens its panel."""
+    is_twice: Tensor
+    """(P,) bool, as in `Panels`."""
+    per_instant: Tensor
+    """(K,) int64, how many each instant has."""
+
+
 def panels_of(past: PastOfCodes, instant_E: Tensor, rank_E: Tensor, delay_E: Tensor, interval_E: Tensor) -> Panels:
     """Panels that some events open.
 
@@ -118,18 +133,25 @@ def panels_of(past: PastOfCodes, instant_E: Tensor, rank_E: Tensor, delay_E: Ten
     return Panels(past.code, past.delay, rank, is_in & (past.interval == interval_E[opener][place]))
 
 
-def find_mates(last: LastEvent, panels: Panels, instant_N: Tensor, end: int) -> Mates:
+def open_codes(panels: Panels) -> OpenCodes:
+    """Of hundreds of codes with a past, the few that lie in an opened panel."""
+    where = (panels.rank < NEVER).nonzero(as_tuple=True)
+    count = torch.bincount(where[0], minlength=len(panels.rank))
+    code, delay, rank, is_twice = (field[where] for field in panels)
+    return OpenCodes(code, delay, rank, is_twice, count)
+
+
+def find_mates(last: LastEvent, opened: OpenCodes, instant_N: Tensor, end: int) -> Mates:
     """Mates of decisions; `instant` is that of each, `end` the index of END."""
     code = last.code.new_full((len(last.code), NUM_MATES + 1), -1)
     kind = torch.zeros_like(code)
     code[:, -1], kind[:, -1] = last.code, 4 * NUM_MATES + _again(last.times_left)
-    # Of hundreds of codes with a past, few lie in an opened panel: pairs of these with the decisions of their instant.
-    where = (panels.rank < NEVER).nonzero(as_tuple=True)
-    opened = Panels(*(field[where] for field in panels))
-    count = torch.bincount(where[0], minlength=len(panels.rank))
+    count = opened.per_instant
     start = count.cumsum(0) - count
     has_open = (last.code >= 0) & (count[instant_N] > 0)
-    for row in torch.split(has_open.nonzero()[:, 0], max(_CHUNK // max(panels.rank.shape[1], 1), 1)):
+    most = int(count.max()) if len(count) else 0
+    # Pairs of the open codes with the decisions of their instant.
+    for row in torch.split(has_open.nonzero()[:, 0], max(_CHUNK // max(most, 1), 1)):
         num_pairs = count[instant_N[row]]
         own, pair = _ragged(start[instant_N[row]], num_pairs)
         is_open = opened.rank[pair] < last.number[row][own]
@@ -176,7 +198,7 @@ def mates_of(
         return torch.cat([content[:1], content[:-1], content[last_K]])
 
     last = LastEvent(last_code_N, before(delay), before(left), torch.cat([rank, rank[last_K] + 1]))
-    return find_mates(last, panels_of(past, instant_N[: len(rank)], rank, delay, interval), instant_N, end)
+    return find_mates(last, open_codes(panels_of(past, instant_N[: len(rank)], rank, delay, interval)), instant_N, end)
 
 
 def _again(times_left: Tensor) -> Tensor:

@@ -170,20 +170,44 @@ class CodeHead(nn.Module):
         `recency` is added to the logits of the codes, and `mates`, what came along the last time, have a bias of their
         own. Codes below the last one are impossible (canonical order), and so is an instant without events.
         """
+        return torch.log_softmax(self._logits(u_ND, z_NS, embedding_VD, last_code_N, recency_NV, mates), -1)
+
+    def chances(
+        self,
+        u_ND: Tensor,
+        z_NS: Tensor,
+        embedding_VD: Tensor,
+        last_code_N: Tensor,
+        recency_NV: Tensor | None = None,
+        mates: Mates | None = None,
+    ) -> Tensor:
+        """Probabilities of all codes, shape (N, V + 1): `forward` without the logarithm."""
+        return torch.softmax(self._logits(u_ND, z_NS, embedding_VD, last_code_N, recency_NV, mates), -1)
+
+    def _logits(
+        self,
+        u_ND: Tensor,
+        z_NS: Tensor,
+        embedding_VD: Tensor,
+        last_code_N: Tensor,
+        recency_NV: Tensor | None,
+        mates: Mates | None,
+    ) -> Tensor:
+        """Logits of all codes, shape (N, V + 1) float32; minus infinity for what cannot be."""
         u_ND = self._after(u_ND, z_NS, embedding_VD, last_code_N)
-        logit = self.project(u_ND) @ torch.cat([embedding_VD, self.end]).T
-        logit = logit.float() + self.bias
-        if self.site_bias is not None:
-            logit = logit + self.site_bias(z_NS).float()
+        x, weight, bias = self._products(u_ND, z_NS, embedding_VD)
+        # Each pass over all codes costs as much as the product: what follows changes the logits in place.
+        logit = F.linear(x, weight).float()
+        logit += bias
         if recency_NV is not None:
             logit[:, :-1] += recency_NV
         panel = self._panel(u_ND, mates)
         if panel is not None:
-            logit = logit + panel.dense(logit.shape[1])
+            panel.add_to(logit)
         index = torch.arange(logit.shape[-1], device=logit.device)
-        is_possible = self.can_emit & (index >= last_code_N[:, None])
-        is_possible[:, -1] = last_code_N >= 0
-        return torch.log_softmax(logit.masked_fill(~is_possible, -torch.inf), -1)
+        logit.masked_fill_(index < last_code_N[:, None], -torch.inf)
+        logit[:, -1].masked_fill_(last_code_N < 0, -torch.inf)
+        return logit
 
     def recency_of_all(self, embedding_VD: Tensor, delay_KV: Tensor, interval_KV: Tensor) -> Tensor | None:
         """Bias of every code at instants, shape (K, V), from the seconds since it came and its last interval."""
@@ -205,11 +229,15 @@ class CodeHead(nn.Module):
     ) -> Tensor:
         """Log-probabilities of the targets alone, shape (N,): `forward` gathered, in a fraction of its time."""
         u_ND = self._after(u_ND, z_NS, embedding_VD, last_code_N)
+        x, weight, bias = self._products(u_ND, z_NS, embedding_VD)
+        return chosen_log_prob(x, weight, bias, last_code_N, target_N, recency, self._panel(u_ND, mates))
+
+    def _products(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of decisions, and the weight and the bias of each code and END that make logits of them."""
         x, weight = self.project(u_ND), torch.cat([embedding_VD, self.end])
         if self.site_bias is not None:
             x, weight = torch.cat([x, z_NS.to(x.dtype)], -1), torch.cat([weight, self.site_bias.weight], -1)
-        bias = self.bias.masked_fill(~self.can_emit, -torch.inf)
-        return chosen_log_prob(x, weight, bias, last_code_N, target_N, recency, self._panel(u_ND, mates))
+        return x, weight, self.bias.masked_fill(~self.can_emit, -torch.inf)
 
     def _after(self, u_ND: Tensor, z_NS: Tensor, embedding_VD: Tensor, last_code_N: Tensor) -> Tensor:
         """The state of decisions as the head sees it: changed by the site, and told the last code."""
