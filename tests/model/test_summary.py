@@ -52,6 +52,19 @@ def test_a_value_moves_its_own_question_only(summary: HistorySummary, past: Code
     assert (moved[[0, 1, 3]] == 0).all()
 
 
+def test_sums_and_their_gradients_are_those_of_the_definition(summary: HistorySummary, past: CodeStatistics) -> None:
+    embedding = torch.randn(5, 8, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    shift, gate = summary.code(embedding).chunk(2, -1)
+    pairs = shift[past.code] + (1 + gate[past.code]) * summary.feature(module._features(past, past.values))
+    wanted = summary.norm(torch.zeros(4, 16).index_add(0, past.question, pairs))
+    found = summary(past, past.values, embedding, 4)
+    torch.testing.assert_close(found, wanted)
+    weights = [embedding, *summary.parameters()]
+    by_hand = torch.autograd.grad((wanted**3).sum(), weights, retain_graph=True)
+    for ours, theirs in zip(torch.autograd.grad((found**3).sum(), weights), by_hand, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_in_parts_or_at_once(summary: HistorySummary, past: CodeStatistics, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sums(summary, past)
     monkeypatch.setattr(module, "_PAIRS_AT_ONCE", 2)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 # Read by oneDNN at its first product. A network has some 60 products forwards and backwards, each with some 20 shapes.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
@@ -39,8 +38,10 @@ def _filled(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     rows = x.reshape(-1, x.shape[-1])
     filled = fill_rows(rows)
     out = layer(filled)
-    # Cutting nothing off is not free: backwards it would copy the gradient.
-    return (out if len(out) == len(rows) else out[: len(rows)]).view(*x.shape[:-1], -1)
+    missing = len(filled) - len(rows)
+    # Cutting nothing off is not free: backwards it would copy the gradient. Backwards, a slice fills all rows with
+    # zeros first, a split the missing ones alone.
+    return (torch.split(out, [len(rows), missing])[0] if missing else out).view(*x.shape[:-1], -1)
 
 
 def fill_rows(x_NK: Tensor) -> Tensor:
@@ -56,4 +57,4 @@ def fill_rows(x_NK: Tensor) -> Tensor:
         return x_NK
     step = 64 if len(x_NK) < 256 else max(1 << (len(x_NK).bit_length() - 5), 256)
     missing = -len(x_NK) % step
-    return functional.pad(x_NK, (0, 0, 0, missing)) if missing else x_NK
+    return torch.cat([x_NK, x_NK.new_zeros(missing, x_NK.shape[1])]) if missing else x_NK

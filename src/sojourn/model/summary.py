@@ -69,23 +69,19 @@ class HistorySummary(nn.Module):
         embedding_VD : of all codes.
         num_questions : Q; a question without a pair has the sum zero.
         """
-        own = self.code(embedding_VD).float()
-        total = torch.zeros(num_questions, own.shape[1] // 2, device=z_N7.device)
+        if self.training and self.dropout:  # some codes are forgotten, as if nobody had looked
+            kept = (torch.rand(len(z_N7), device=z_N7.device) >= self.dropout).nonzero()[:, 0]
+            past, z_N7 = CodeStatistics(*(field[kept] for field in past)), z_N7[kept]
+        shift, gate = (part.contiguous() for part in self.code(embedding_VD).float().chunk(2, -1))
+        start = torch.searchsorted(past.question, torch.arange(num_questions, device=z_N7.device))
+        total = F.embedding_bag(past.code, shift, start, mode="sum")
         for begin in range(0, len(z_N7), _PAIRS_AT_ONCE):
             part = slice(begin, begin + _PAIRS_AT_ONCE)
             some = CodeStatistics(*(field[part] for field in past))
-            total = total.index_add(0, some.question, self._pairs(some, z_N7[part], own))
-        normal: Tensor = self.norm(total)
+            pairs = F.embedding(some.code, 1 + gate) * self.feature(_features(some, z_N7[part])).float()
+            total = total.index_add(0, some.question, pairs)
+        normal: Tensor = self.norm(total / (1 - self.dropout) if self.training else total)
         return normal
-
-    def _pairs(self, past: CodeStatistics, z_N7: Tensor, own_V2D: Tensor) -> Tensor:
-        """What each pair adds, shape (N, D); in training some codes are forgotten, as if nobody had looked."""
-        shift, gate = F.embedding(past.code, own_V2D).chunk(2, -1)
-        pairs: Tensor = shift + (1 + gate) * self.feature(_features(past, z_N7)).float()
-        if self.training and self.dropout:
-            is_kept = torch.rand(len(pairs), 1, device=pairs.device) >= self.dropout
-            pairs = pairs * (is_kept / (1 - self.dropout))
-        return pairs
 
 
 def _features(past: CodeStatistics, z_N7: Tensor) -> Tensor:
