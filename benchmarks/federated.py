@@ -67,11 +67,12 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--methods", nargs="+", choices=METHODS | OWN_MOMENTS, default=list(METHODS))
+    parser.add_argument("--bare", action="store_true", help="no pooled-wide, and nothing after a method's last round")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.networks:
         for seed in given.seeds:
-            one_seed(STUDIES[name], given.work / name / f"seed-{seed}", seed, given.methods)
+            one_seed(STUDIES[name], given.work / name / f"seed-{seed}", seed, given.methods, is_bare=given.bare)
     found = {
         name: [read_json(path) for path in sorted((given.work / name).glob("seed-*/*.json"))]
         for name in STUDIES
@@ -100,7 +101,7 @@ class OneTrains(InProcess):
         return super().ask(asked, timeout_s=timeout_s)
 
 
-def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> None:
+def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str], *, is_bare: bool = False) -> None:
     """Train by every method and score each; a finished one is left as it is."""
     store_path = study.make_store(work, seed)
     store = EventStore.open(store_path)
@@ -123,7 +124,8 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
 
     steps = {site: _steps(study, store, site) for site in known}
     width = sum(steps.values()) / max(steps.values())
-    for name, number, wide in (("pooled", sum(steps.values()), 1.0), ("pooled-wide", max(steps.values()), width)):
+    ceilings = [("pooled", sum(steps.values()), 1.0), ("pooled-wide", max(steps.values()), width)]
+    for name, number, wide in ceilings[: 1 if is_bare else None]:
         if not (work / f"{name}.json").exists():
             keep_score(name, dict.fromkeys(known, _pooled(work / name, store, known, number, wide, seed)))
     if not (work / "local.json").exists():
@@ -135,6 +137,8 @@ def one_seed(study: Study, work: Path, seed: int, methods: Sequence[str]) -> Non
             personal = work / name / "private" if settings.get("personal") else None
             outside = summary.seconds_outside / summary.seconds
             keep_score(name, dict.fromkeys(known, run), personal, megabytes=summary.megabytes, outside_share=outside)
+    if is_bare:
+        return
     for name in AT_HOME:
         if (work / f"{name}.json").exists() and not (work / f"{name}-at-home.json").exists():
             keep_score(f"{name}-at-home", {site: _went_on(work, name, store, site) for site in known})
@@ -275,15 +279,15 @@ def summarise(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 line[column] = _interval(values)
         for where in ("known", "unseen"):
             column = f"bits_{where}"
-            others = ("local", "pooled", "pooled-wide")
+            others = [other for other in ("local", "pooled", "pooled-wide") if other in wide]
             joined = part.select("seed", column)
             for other in others:
-                figures = wide.get(other, part.clear()).select("seed", pl.col(column).alias(other))
+                figures = wide[other].select("seed", pl.col(column).alias(other))
                 joined = joined.join(figures, on="seed")
-            if not len(joined):
+            if not len(joined) or "local" not in others:
                 continue
             gain = (joined["local"] - joined[column]).mean()
-            for ceiling in ("pooled", "pooled-wide"):
+            for ceiling in others[1:]:
                 most = (joined["local"] - joined[ceiling]).mean()
                 # Where even pooled training hardly beats the local one, there is no gain to have a share of.
                 line[f"share_of_gain_{where}_{ceiling}"] = gain / most if most > LEAST_GAIN else None

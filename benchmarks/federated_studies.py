@@ -119,7 +119,7 @@ STUDIES = {
         _simulated([int(n) for n in np.geomspace(30, 1500, 31)]),
         lambda s: s == "unseen",
         ["vasopressor-24h"],
-        rounds=ROUNDS | {"max_local_epochs": 0.25},
+        rounds=ROUNDS | {"rounds": 50, "max_local_epochs": 0.25},
     ),
     "eicu": Study(
         _real("eicu", "eicu-demo"),
