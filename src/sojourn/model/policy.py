@@ -170,21 +170,9 @@ class CodeHead(nn.Module):
         `recency` is added to the logits of the codes, and `mates`, what came along the last time, have a bias of their
         own. Codes below the last one are impossible (canonical order), and so is an instant without events.
         """
-        return torch.log_softmax(self._logits(u_ND, z_NS, embedding_VD, last_code_N, recency_NV, mates), -1)
+        return torch.log_softmax(self.logits(u_ND, z_NS, embedding_VD, last_code_N, recency_NV, mates), -1)
 
-    def chances(
-        self,
-        u_ND: Tensor,
-        z_NS: Tensor,
-        embedding_VD: Tensor,
-        last_code_N: Tensor,
-        recency_NV: Tensor | None = None,
-        mates: Mates | None = None,
-    ) -> Tensor:
-        """Probabilities of all codes, shape (N, V + 1): `forward` without the logarithm."""
-        return torch.softmax(self._logits(u_ND, z_NS, embedding_VD, last_code_N, recency_NV, mates), -1)
-
-    def _logits(
+    def logits(
         self,
         u_ND: Tensor,
         z_NS: Tensor,
@@ -193,7 +181,7 @@ class CodeHead(nn.Module):
         recency_NV: Tensor | None,
         mates: Mates | None,
     ) -> Tensor:
-        """Logits of all codes, shape (N, V + 1) float32; minus infinity for what cannot be."""
+        """Logits of all codes, shape (N, V + 1) float32: `forward` but for a constant of each decision."""
         u_ND = self._after(u_ND, z_NS, embedding_VD, last_code_N)
         x, weight, bias = self._products(u_ND, z_NS, embedding_VD)
         # Each pass over all codes costs as much as the product: what follows changes the logits in place.
