@@ -33,7 +33,8 @@ from sojourn.federated.governance.manifest import propose
 from sojourn.federated.local import Job
 from sojourn.federated.messages import Message, Refusal
 from sojourn.federated.transport import InProcess
-from sojourn.model import Network
+from sojourn.model import ModelConfig, Network
+from sojourn.model.queries import FirstEventHead
 from sojourn.training.pretrain import pretrain
 from sojourn.training.run import Run
 
@@ -112,17 +113,20 @@ def _mean_loss(network: Network, taught: Taught, answers: np.ndarray) -> float:
     codes = torch.tensor([taught.job.vocabulary.index[code] for code in taught.job.outcomes])
     for seen in cotraining._seen(network, taught.job, taught.histories, everything):
         with torch.no_grad():
-            hazard = cotraining._in_bins(
-                network.first_head, network.first_log_hazard(seen.h, seen.time, seen.past, codes)
-            )
-        total += float(answer_loss(hazard, torch.from_numpy(answers[seen.which].astype(np.int64))))
+            log_hazard = network.first_log_hazard(seen.h, seen.time, seen.past, codes)
+        total += float(
+            answer_loss(network.first_head, log_hazard, torch.from_numpy(answers[seen.which].astype(np.int64)))
+        )
     return total / answers.size
 
 
 def test_the_chances_of_all_answers_add_up_to_one() -> None:
-    hazard = torch.rand(1, 1, 1, 7, dtype=torch.float64)
-    chances = [float(torch.exp(-answer_loss(hazard, torch.tensor([[k]])))) for k in range(8)]
+    config = ModelConfig(hazard_edges_hours=(1.0, 2.0, 4.0), use_summary=False)
+    head, log_hazard = FirstEventHead(config, torch.zeros(1, 4)), torch.randn(1, 1, 1, 4) - 2
+    chances = [float(torch.exp(-answer_loss(head, log_hazard, torch.tensor([[k]])))) for k in range(5)]
     assert sum(chances) == pytest.approx(1.0)
+    alive = torch.exp(-head.cumulative(log_hazard[0, 0, 0], torch.tensor([2.0, 4.0])))
+    assert chances[2] == pytest.approx(float(alive[0] - alive[1]), abs=1e-6)
 
 
 def test_the_shared_model_learns_what_the_sites_say_and_nothing_else_moves(taught: Taught) -> None:

@@ -191,9 +191,9 @@ def learn(
     bins = {site: torch.from_numpy(found.astype(np.int64)) for site, found in answers.items()}
 
     def loss(seen: _Seen) -> Tensor:
-        hazard = _in_bins(network.first_head, network.first_log_hazard(seen.h, seen.time, seen.past, _codes(job)))
-        parts = [shares[site] * answer_loss(hazard, bins[site][seen.which]) for site in sorted(bins)]
-        return torch.stack(parts).sum()
+        log_hazard = network.first_log_hazard(seen.h, seen.time, seen.past, _codes(job))
+        told = ((shares[site], bins[site][seen.which]) for site in sorted(bins))
+        return torch.stack([share * answer_loss(network.first_head, log_hazard, own) for share, own in told]).sum()
 
     def mean_loss(seen: _Seen) -> Tensor:
         return loss(seen) / len(seen.which)
@@ -220,17 +220,15 @@ def learn(
     network.requires_grad_()
 
 
-def answer_loss(hazard_MBOJ: Tensor, bin_MO: Tensor) -> Tensor:
+def answer_loss(head: FirstEventHead, log_hazard_MBOJ: Tensor, bin_MO: Tensor) -> Tensor:
     """Negative log-likelihood of drawn bins, averaged over heads and summed over moments and outcomes, in nats.
 
-    A draw says in which bin the first event lies and no more: its likelihood is interval-censored,
-    log(1 - exp(-H_k)) - sum of H_j over the bins j before k.
+    A draw says in which bin the first event lies and no more, which is all that the head learns from of any event.
     """
-    before = hazard_MBOJ.cumsum(-1) - hazard_MBOJ
-    comes = torch.log(-torch.expm1(-hazard_MBOJ.clamp_min(1e-7))) - before
-    never = -hazard_MBOJ.sum(-1, keepdim=True)
-    chosen = bin_MO[:, None, :, None].expand(-1, hazard_MBOJ.shape[1], -1, 1)
-    return -torch.cat([comes, never], -1).gather(-1, chosen).mean(1).sum()
+    end = torch.cat([head.start[1:], 2 * head.start[-1:], torch.full_like(head.start[:1], torch.inf)])
+    is_event = bin_MO < head.num_bins
+    log_p = head.log_likelihood(log_hazard_MBOJ.float(), end[bin_MO][:, None], is_event[:, None], end[-1])
+    return -log_p.mean(1).sum()
 
 
 def _in_bins(head: FirstEventHead, log_hazard: Tensor) -> Tensor:

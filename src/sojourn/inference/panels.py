@@ -29,7 +29,7 @@ class OpenPanels:
         self._delay, self._is_twice = past.delay.new_empty(0), self._is_open.new_empty(0)
 
     def mates(self, row_M: Tensor) -> Mates:
-        """Mates of the next decision of some futures, all of which have drawn as many events."""
+        """Mates of the next decision of some futures, in increasing order, all of which have drawn as many events."""
         last, num_codes = self._last[row_M], self._count.shape[1]
         known = row_M, last.clamp_min(0)
         number = torch.full_like(last, self._number)

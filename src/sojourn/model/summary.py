@@ -80,7 +80,8 @@ class HistorySummary(nn.Module):
             some = CodeStatistics(*(field[part] for field in past))
             pairs = F.embedding(some.code, 1 + gate) * self.feature(_features(some, z_N7[part])).float()
             total = total.index_add(0, some.question, pairs)
-        normal: Tensor = self.norm(total / (1 - self.dropout) if self.training else total)
+        # How many were forgotten shows in the length of the sum alone, which the norm takes out.
+        normal: Tensor = self.norm(total)
         return normal
 
 
