@@ -68,6 +68,7 @@ def test_times_and_censoring_of_a_worked_example(
         if len(asked):
             np.testing.assert_allclose(targets.hours[asked[0]], hours, rtol=1e-6)
             assert targets.is_event[asked[0]].tolist() == is_event
+            assert float(targets.known[asked[0]]) == (INF if subject == 1 else 8 - hour)
             return
     pytest.fail("no query was asked at once")
 
