@@ -50,7 +50,7 @@ def test_what_comes_at_the_end_of_most_bins_starts_with_its_chance() -> None:
 
 
 def test_an_hour_with_an_event_counts_whole(tmp_path: Path) -> None:
-    """A heart rate every half hour for 4 h: of nine moments, seven watch an hour, the next half of one, the last none."""
+    """A heart rate every half hour for 4 h: of nine moments, seven watch an hour, the next half of one."""
     rows = [(i, START + timedelta(hours=k / 2), HEART_RATE, 80.0, "north") for i in range(1, 41) for k in range(9)]
     store = EventStore.open(build_toy_store(tmp_path, num_subjects=0, rows=rows))
     train = store.rows(split="train")
