@@ -17,7 +17,7 @@ from sojourn.training.looking import _Hazards as Hazards
 from sojourn.training.looking import _terms as terms
 from sojourn.training.run import Run
 from sojourn.training.statistics import code_statistics
-from sojourn.training.targets import FirstTargets
+from sojourn.training.targets import FirstTargets, Moments
 
 HIGH_LACTATE = "OUTCOME//lactate_gt_4"
 
@@ -88,22 +88,22 @@ def test_measuring_at_random_gives_a_ratio_of_one_however_short_the_records() ->
         torch.zeros(0),
     )
     blank = torch.zeros(num)
-    targets = FirstTargets(
+    moments = Moments(
+        subject=torch.arange(num),
         position=torch.arange(num),
         gap=blank,
         time=blank,
         clock=blank,
         age=blank,
         past=nothing,
-        code=torch.arange(2),
-        hours=two(hours),
-        is_event=two(is_event),
         known=torch.from_numpy(watched_h),
         watched=torch.from_numpy(watched_h),
         weight=torch.ones(num, 1),
     )
+    targets = FirstTargets(torch.arange(num), torch.arange(2), two(hours), two(is_event))
     within = np.minimum(watched_h, 24.0)
     ones = np.ones((num, 2))
     hazards = Hazards(day=0.3 * ones, watched=per_hour * within[:, None] * ones)
-    observed, expected = terms(Watched(0, (1,), outcomes()["lactate_gt_4"]), hazards, within, targets, {0: 0, 1: 1})  # type: ignore[arg-type]
+    one = Watched(0, (1,), outcomes()["lactate_gt_4"])  # type: ignore[arg-type]
+    observed, expected = terms(one, hazards, within, moments, targets, {0: 0, 1: 1})
     assert observed.sum() / expected.sum() == pytest.approx(1.0, abs=0.03)

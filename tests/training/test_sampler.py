@@ -33,8 +33,8 @@ def plan(toy_reader: RecordReader) -> list[Step]:
 
 
 def tensors(sample: Sample) -> list[Tensor]:
-    asked = [part for part in (sample.outcomes, sample.any_codes) if part is not None]
-    parts = [sample.batch, *asked, *(part.past for part in asked if part.past), sample.values or ()]
+    asked = [sample.moments, sample.moments.past or (), sample.outcomes, sample.any_codes or ()]
+    parts = [sample.batch, *asked, sample.values or ()]
     return [sample.is_policy_scored, *(t for part in parts for t in part if isinstance(t, Tensor))]
 
 
@@ -46,7 +46,7 @@ def assert_same(one: Sample, two: Sample) -> None:
 def test_the_heads_of_a_run_learn_from_subjects_that_its_seed_draws(toy_reader: RecordReader, plan: list[Step]) -> None:
     """Were they the same for every run, the heads of an ensemble would agree by construction."""
     for seed in (0, 1):
-        asked = sampler_of(toy_reader, seed=seed).sample(plan[0], 0, is_training=True).outcomes
+        asked = sampler_of(toy_reader, seed=seed).sample(plan[0], 0, is_training=True).moments
         for drawn_with in (0, 1):
             weights = bootstrap_weights(plan[0].rows, asked.weight.shape[1], seed=drawn_with)
             known = {tuple(row) for row in weights.tolist()}
@@ -161,4 +161,4 @@ def test_shares_of_a_step_ask_as_much_as_the_whole_and_draw_on_their_own(
         next(sampler.stream(iter(plan), 0, 1, shares=range(i, i + 1), num_shares=3)) for i in (1, 2)
     )
     assert_same(own[0], sampler.sample(plan[0].shares(3)[1], 0, is_training=True))
-    assert other[0].counts.queries == len(other[0].outcomes.position)
+    assert other[0].counts.queries == len(other[0].moments.position)

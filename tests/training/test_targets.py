@@ -14,7 +14,14 @@ from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.training.batches import pack, positions, whole_records
 from sojourn.training.records import RecordReader, Records
-from sojourn.training.targets import FirstTargets, bootstrap_weights, first_targets, value_targets
+from sojourn.training.targets import (
+    FirstTargets,
+    Moments,
+    bootstrap_weights,
+    draw_moments,
+    first_targets,
+    value_targets,
+)
 
 HOUR = 3600
 INF = float("inf")
@@ -29,20 +36,12 @@ def ask(
     max_queries: int = 100,
     *,
     with_past: bool = False,
-) -> FirstTargets:
-    windows = whole_records(records, 1000)
-    index = np.array([reader.vocabulary.index[code] for code in codes])
-    rng = np.random.default_rng(seed)
-    return first_targets(
-        records,
-        windows,
-        pack(windows),
-        index,
-        rng=rng,
-        num_heads=3,
-        max_queries=max_queries,
-        with_past=with_past,
+) -> tuple[Moments, FirstTargets]:
+    windows, rng = whole_records(records, 1000), np.random.default_rng(seed)
+    moments = draw_moments(
+        records, windows, pack(windows), rng=rng, num_heads=3, max_queries=max_queries, with_past=with_past
     )
+    return moments, first_targets(records, moments, np.array([reader.vocabulary.index[code] for code in codes]))
 
 
 @pytest.mark.parametrize(
@@ -63,12 +62,12 @@ def test_times_and_censoring_of_a_worked_example(
 ) -> None:
     records = worked.read(worked.store.find(np.array([subject])))
     for seed in range(100):
-        targets = ask(worked, records, ASKED, seed)
-        asked = ((targets.time == hour * HOUR) & (targets.gap == 0)).nonzero()[:, 0]
+        moments, targets = ask(worked, records, ASKED, seed)
+        asked = ((moments.time == hour * HOUR) & (moments.gap == 0)).nonzero()[:, 0]
         if len(asked):
             np.testing.assert_allclose(targets.hours[asked[0]], hours, rtol=1e-6)
             assert targets.is_event[asked[0]].tolist() == is_event
-            assert float(targets.known[asked[0]]) == (INF if subject == 1 else 8 - hour)
+            assert float(moments.known[asked[0]]) == (INF if subject == 1 else 8 - hour)
             return
     pytest.fail("no query was asked at once")
 
@@ -80,7 +79,7 @@ def test_what_is_watched_ends_with_the_last_instant_for_known_and_new_hospitals_
     for reader in (worked, without):
         records, told = reader.read(rows), {}
         for seed in range(30):
-            asked = ask(reader, records, ASKED[2:], seed)
+            asked, _ = ask(reader, records, ASKED[2:], seed)
             at_once = asked.gap == 0
             told |= dict(zip((asked.time / HOUR)[at_once].tolist(), asked.watched[at_once].tolist(), strict=True))
         assert {told[hour] for hour in (1, 3)} == {INF}  # a discharge ends all doubt
@@ -93,22 +92,24 @@ def test_times_equal_a_search_by_definition(toy_reader: RecordReader, seed: int)
     rows = np.random.default_rng(seed).choice(len(toy_reader.store), 8, replace=False)
     records = toy_reader.read(rows)
     codes = ["OUTCOME//death", "OUTCOME//lactate_gt_4", "CONCEPT//lactate", "HOSPITAL_DISCHARGE//ALIVE"]
-    targets = ask(toy_reader, records, codes, seed, max_queries=40)
+    moments, targets = ask(toy_reader, records, codes, seed, max_queries=40)
     windows = whole_records(records, 1000)
     where = positions(windows, pack(windows))
     of_flat = {int(flat): i for i, flat in enumerate(where.flat)}
     events = records.all_events
-    assert len(targets.time) == min(40, len(records.instant_time))
-    for q, flat in enumerate(targets.position.tolist()):
+    assert len(moments.time) == min(40, len(records.instant_time))
+    assert targets.moment.tolist() == list(range(len(moments.time)))
+    for q, flat in enumerate(moments.position.tolist()):
         i = of_flat[flat]
-        s, instant, now = int(where.window[i]), int(where.instant[i]), float(targets.time[q])
+        s, instant, now = int(where.window[i]), int(where.instant[i]), float(moments.time[q])
         last = records.instant_time[records.subject_start[s + 1] - 1]
-        assert now == records.instant_time[instant] + float(targets.gap[q])
+        assert int(moments.subject[q]) == s
+        assert now == records.instant_time[instant] + float(moments.gap[q])
         is_last = instant + 1 == records.subject_start[s + 1]
         # Nothing was recorded between the asked state and the moment of asking.
         assert is_last or now < records.instant_time[instant + 1]
         assert now <= max(records.follow_up[s], last) or np.isinf(records.follow_up[s])
-        assert float(targets.gap[q]) % records.tick[s] == 0
+        assert float(moments.gap[q]) % records.tick[s] == 0
         for c, code in enumerate(targets.code.tolist()):
             mine = (events.subject == s) & (events.code == code) & (events.seconds > now)
             seconds = events.seconds[mine].min() - now if mine.any() else max(records.follow_up[s] - now, 0)
@@ -121,31 +122,42 @@ def test_fewer_are_asked_where_the_past_holds_many_codes(
 ) -> None:
     """Every field is of the same questions, and the past is that of the moments that are left."""
     records = toy_reader.read(np.arange(30))
-    every = ask(toy_reader, records, ASKED[:1], seed=3, with_past=True)
+    every, of_all = ask(toy_reader, records, ASKED[:1], seed=3, with_past=True)
     assert every.past is not None
     most = len(every.past.code) // 3
     monkeypatch.setattr("sojourn.training.targets._MAX_PAIRS", most)
-    some = ask(toy_reader, records, ASKED[:1], seed=3, with_past=True)
+    some, of_some = ask(toy_reader, records, ASKED[:1], seed=3, with_past=True)
     assert some.past is not None
     assert 0.8 * most < len(some.past.code) <= most
-    assert {len(field) for field in (some.position, some.gap, some.time, some.hours, some.weight)} == {
-        len(some.position)
-    }
+    fields = (some.subject, some.gap, some.time, some.weight, of_some.hours)
+    assert {len(field) for field in fields} == {len(some.position)}
     moments = list(zip(every.position.tolist(), every.time.tolist(), strict=True))
     for k, moment in enumerate(zip(some.position.tolist(), some.time.tolist(), strict=True)):
         place = moments.index(moment)
-        assert torch.equal(some.hours[k], every.hours[place])
+        assert torch.equal(of_some.hours[k], of_all.hours[place])
         for ours, all_of_it in zip(some.past[1:], every.past[1:], strict=True):
             mine, same = ours[some.past.question == k], all_of_it[every.past.question == place]
             assert torch.equal(torch.nan_to_num(mine.float(), -1.0), torch.nan_to_num(same.float(), -1.0))
 
 
+def test_some_of_the_moments_can_be_asked_about_other_codes(toy_reader: RecordReader) -> None:
+    """The rows of the questions about all moments, with the same codes."""
+    records = toy_reader.read(np.arange(30))
+    codes = ["OUTCOME//death", "OUTCOME//lactate_gt_4", "CONCEPT//lactate", "HOSPITAL_DISCHARGE//ALIVE"]
+    moments, every = ask(toy_reader, records, codes, seed=4)
+    asked_at = np.array([3, 17, 60])
+    some = first_targets(records, moments, every.code.numpy()[1:3], asked_at)
+    assert some.moment.tolist() == asked_at.tolist()
+    assert torch.equal(some.hours, every.hours[asked_at][:, 1:3])
+    assert torch.equal(some.is_event, every.is_event[asked_at][:, 1:3])
+
+
 def test_half_of_the_questions_wait_for_less_than_the_next_instant(worked: RecordReader) -> None:
     records = worked.read(worked.store.find(np.array([1, 2])))
-    targets = [ask(worked, records, ASKED, seed) for seed in range(300)]
-    gap = np.stack([t.gap.numpy() for t in targets]) / HOUR  # instants at 0, 1, 3, 5 h and at 0, 2 h
+    moments = [ask(worked, records, ASKED, seed)[0] for seed in range(300)]
+    gap = np.stack([m.gap.numpy() for m in moments]) / HOUR  # instants at 0, 1, 3, 5 h and at 0, 2 h
     assert ((gap == 0).sum(1) == 3).all()
-    place = np.stack([t.position.numpy() for t in targets])
+    place = np.stack([m.position.numpy() for m in moments])
     windows = whole_records(records, 1000)
     flat = positions(windows, pack(windows)).flat[positions(windows, pack(windows)).instant >= 0]
     longest = [gap[place == p].max() for p in flat]
@@ -167,16 +179,9 @@ def test_who_is_asked_after_a_wait_has_the_gaps_of_all_who_waited_so_long(renewa
     records = renewals.read(np.array([0]))
     windows = whole_records(records, 10_000)
     code = np.array([renewals.vocabulary.index["CONCEPT//heart_rate"]])
-    targets = first_targets(
-        records,
-        windows,
-        pack(windows),
-        code,
-        rng=np.random.default_rng(1),
-        num_heads=1,
-        max_queries=10_000,
-    )
-    wait, left = targets.gap.numpy() / HOUR, targets.hours[:, 0].numpy()
+    rng = np.random.default_rng(1)
+    moments = draw_moments(records, windows, pack(windows), rng=rng, num_heads=1, max_queries=10_000)
+    wait, left = moments.gap.numpy() / HOUR, first_targets(records, moments, code).hours[:, 0].numpy()
     for low, high in ((0, 0), (1, 3)):
         is_mine = (wait >= low) & (wait <= high)
         assert is_mine.sum() > 1500

@@ -13,11 +13,12 @@ _MINUTE, _HOUR, _DAY, _YEAR = 60.0, 3600.0, 86400.0, 31557600.0
 
 def bumps(x: Tensor, lower: float, upper: float, count: int) -> Tensor:
     """Gaussian bumps of x at `count` centres from `lower` to `upper`, shape (*, count); all zero where x is NaN."""
-    centre = torch.linspace(lower, upper, count, device=x.device)
     width = (upper - lower) / (count - 1)
-    inside = torch.nan_to_num(x, nan=lower).clamp(lower, upper)[..., None]
-    bump = torch.exp(-0.5 * ((inside - centre) / width) ** 2)
-    return torch.where(torch.isnan(x)[..., None], 0.0, bump)
+    scale = math.sqrt(0.5) / width
+    centre = torch.linspace(lower * scale, upper * scale, count, device=x.device)
+    # Infinitely far from every centre, where it is NaN.
+    away = torch.nan_to_num(x.clamp(lower, upper) * scale, nan=math.inf)[..., None] - centre
+    return away.square_().neg_().exp_()
 
 
 def delay_features(delay: Tensor, count: int = 12) -> Tensor:

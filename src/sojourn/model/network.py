@@ -22,6 +22,7 @@ from sojourn.model.batch import Batch
 from sojourn.model.cache import RollingCache
 from sojourn.model.chosen import DecisionBias, InstantBias
 from sojourn.model.config import CodeTable, ModelConfig
+from sojourn.model.dropout import Dropout
 from sojourn.model.embedding import NUM_RECENT, Earlier, EventEmbedding, earlier_events, sum_by_instant
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
 from sojourn.model.linear import Linear, Sequential
@@ -72,6 +73,7 @@ class Network(nn.Module):
         self.instant_skip = Linear(d_event, d_model)
         self.time = Linear(NUM_TIME_FEATURES, d_model)
         self.start = nn.Parameter(torch.zeros(d_model))
+        self.drop = Dropout(config.dropout)
         self.backbone = Backbone(config)
         self.site = nn.Embedding(num_sites + 1, config.d_site)
         nn.init.normal_(self.site.weight, std=0.3)
@@ -107,7 +109,8 @@ class Network(nn.Module):
         x = self.instant_out(self.instant(total)) + self.instant_skip(total)
         x = x + self.time(time_features(batch.gap, batch.time, batch.clock, batch.age))
         x = x + self.start * (batch.order == 0)[..., None]
-        return F.dropout(x.float(), self.config.dropout, self.training)
+        dropped: Tensor = self.drop(x.float())
+        return dropped
 
     def states(self, batch: Batch) -> Tensor:
         """State of every position, shape (B, L, D): knows this instant and the earlier ones of its window."""
@@ -254,8 +257,17 @@ class Network(nn.Module):
         `past` is what the record of each query holds of every code up to the moment of asking; a network without
         `use_summary` does not look at it.
         """
+        return self.log_hazard(self.question(h_QD, time_QF, past), code_C)
+
+    def question(self, h_QD: Tensor, time_QF: Tensor, past: CodeStatistics | None) -> Tensor:
+        """What the hazards of any code after queries are read from, shape (Q, `config.d_decoder`)."""
         known_QD = torch.cat([self.known(h_QD, past), time_QF.to(h_QD.dtype)], -1)
-        hazard: Tensor = self.first_head(known_QD, self.events.some_codes(code_C), code_C)
+        question: Tensor = self.first_head.mlp(known_QD)
+        return question
+
+    def log_hazard(self, question_QD: Tensor, code_C: Tensor) -> Tensor:
+        """`first_log_hazard` of what `question` gave."""
+        hazard: Tensor = self.first_head(question_QD, self.events.some_codes(code_C), code_C)
         return hazard
 
     def known(self, h_QD: Tensor, past: CodeStatistics | None) -> Tensor:

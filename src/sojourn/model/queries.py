@@ -14,11 +14,13 @@ Shape letters: Q queries, C codes asked, J bins, B bootstrap heads, D width.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sojourn.model.config import ModelConfig
+from sojourn.model.dropout import Dropout
 from sojourn.model.features import NUM_TIME_FEATURES, delay_features
 from sojourn.model.linear import Linear, Sequential
 from sojourn.model.logistic import LogisticMixture
@@ -49,7 +51,7 @@ class FirstEventHead(nn.Module):
         self.mlp = Sequential(
             Linear(config.d_known + NUM_TIME_FEATURES, hidden),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             Linear(hidden, config.d_decoder),
             nn.GELU(),
         )
@@ -60,36 +62,37 @@ class FirstEventHead(nn.Module):
         nn.init.zeros_(self.code_bias.weight)
         nn.init.zeros_(self.code_bias.bias)
 
-    def forward(self, known_QD: Tensor, embedding_CD: Tensor, code_C: Tensor) -> Tensor:
-        """Log-hazards per hour, shape (Q, B, C, J); `known` joins state, summary (where used) and time features."""
-        hidden = self.mlp(known_QD)
+    def forward(self, hidden_QD: Tensor, embedding_CD: Tensor, code_C: Tensor) -> Tensor:
+        """Log-hazards per hour of codes, shape (Q, B, C, J), from what `mlp` made of state, summary and time."""
         # With few codes, the last layer times the codes is much smaller than the last layer times the queries.
         is_few = len(embedding_CD) <= self.d_event
-        logit = (self._codes_first if is_few else self._queries_first)(hidden, embedding_CD.float())
-        with torch.autocast(known_QD.device.type, enabled=False):
-            logit = logit + self.code_bias(embedding_CD.float()) + self.log_base[code_C]
-        return torch.clamp(logit, *_LOG_HAZARD_RANGE)
+        logit_of = self._codes_first if is_few else self._queries_first
+        embedding_CD = embedding_CD.float()
+        with torch.autocast(hidden_QD.device.type, enabled=False):
+            own_CJ = self.code_bias(embedding_CD) + self.log_base[code_C]
+        return torch.clamp(logit_of(hidden_QD, embedding_CD, own_CJ), *_LOG_HAZARD_RANGE)
 
-    def _queries_first(self, hidden_QD: Tensor, embedding_CD: Tensor) -> Tensor:
-        """Products of each code with the last layer's output, shape (Q, B, C, J)."""
+    def _queries_first(self, hidden_QD: Tensor, embedding_CD: Tensor, own_CJ: Tensor) -> Tensor:
+        """Products of each code with the last layer's output, and what is the code's own, shape (Q, B, C, J)."""
         key = self.out(hidden_QD).view(-1, self.num_heads, self.num_bins, self.d_event)
         with torch.autocast(hidden_QD.device.type, enabled=False):
-            return torch.einsum("qbjd,cd->qbcj", key.float(), embedding_CD)
+            return torch.einsum("qbjd,cd->qbcj", key.float(), embedding_CD) + own_CJ
 
-    def _codes_first(self, hidden_QD: Tensor, embedding_CD: Tensor) -> Tensor:
+    def _codes_first(self, hidden_QD: Tensor, embedding_CD: Tensor, own_CJ: Tensor) -> Tensor:
         """The same products in the other order: the layer as seen by each code, then applied to the queries."""
         num_codes, slots = len(embedding_CD), (self.num_heads, self.num_bins)
         with torch.autocast(hidden_QD.device.type, enabled=False):
             weight = embedding_CD @ self.out.weight.view(math.prod(slots), self.d_event, -1)
-            bias = self.out.bias.view(*slots, self.d_event) @ embedding_CD.T
-            weight = weight.view(*slots, num_codes, -1).transpose(1, 2)
-            logit = hidden_QD.float() @ weight.flatten(0, 2).T
-        return logit.view(-1, self.num_heads, num_codes, self.num_bins) + bias.transpose(1, 2)
+            weight = weight.view(*slots, num_codes, -1).transpose(1, 2).flatten(0, 2)
+            bias = (self.out.bias.view(*slots, self.d_event) @ embedding_CD.T).transpose(1, 2) + own_CJ
+            logit = torch.addmm(bias.flatten(), hidden_QD.float(), weight.T)
+        return logit.view(-1, self.num_heads, num_codes, self.num_bins)
 
     def cumulative(self, log_hazard: Tensor, hours: Tensor) -> Tensor:
         """Integral of the hazard from 0 to `hours`; shapes (..., J) and (...) that broadcast."""
-        inside = (hours[..., None] - self.start).clamp_min(0.0)
-        return (log_hazard.exp() * torch.minimum(inside, self.width)).sum(-1)
+        inside = torch.minimum((hours[..., None] - self.start).clamp_min(0.0), self.width)
+        total: Tensor = _Cumulative.apply(log_hazard, inside)  # type: ignore[no-untyped-call]
+        return total
 
     def log_likelihood(self, log_hazard: Tensor, hours: Tensor, is_event: Tensor, known: Tensor) -> Tensor:
         """Log-probability of an event in the bin of `hours`, or of none until then where `is_event` is false, in nats.
@@ -106,6 +109,25 @@ class FirstEventHead(nn.Module):
         in_bin = log_hazard.gather(-1, bin_index[..., None].expand(*log_hazard.shape[:-1], 1))[..., 0].exp() * watched
         log_event = torch.log(-torch.expm1(-in_bin))
         return torch.where(is_event, log_event, 0.0) - self.cumulative(log_hazard, torch.where(is_event, begin, hours))
+
+
+class _Cumulative(torch.autograd.Function):
+    """Sum over the bins of exp(log_hazard) times the hours inside; what is summed serves its gradient too.
+
+    The hazards of a step's questions are millions of numbers, each pass over which costs as much as a small product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_hazard: Tensor, inside: Tensor) -> Tensor:
+        part = log_hazard.exp() * inside
+        ctx.save_for_backward(part)
+        ctx.shape = log_hazard.shape
+        return part.sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (part,) = ctx.saved_tensors
+        return (grad[..., None] * part).sum_to_size(ctx.shape), None
 
 
 def nats_range(edges_hours: Sequence[float]) -> tuple[float, float]:

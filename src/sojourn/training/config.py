@@ -52,7 +52,7 @@ class PretrainConfig(BaseModel):
     """Moments of a batch at which the outcomes are asked."""
     num_any_codes: Annotated[int, Field(ge=0)] = 8
     num_any_queries: Annotated[int, Field(ge=1)] = 256
-    """Moments of a batch at which codes drawn at random are asked."""
+    """Of these moments, those at which codes drawn at random are asked too."""
     num_value_queries: Annotated[int, Field(ge=0)] = 512
     outcomes: tuple[str, ...] | None = None
     """Codes whose first event is asked for at every instant; by default all built-in and own outcomes that the store

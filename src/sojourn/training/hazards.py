@@ -29,11 +29,11 @@ def count_hazards(
     events = np.zeros((sampler.reader.num_codes, len(start)))
     exposure = np.zeros_like(events)
     for number, step in enumerate(plan[:_NUM_BATCHES]):
-        targets = sampler.ask_all(step, number)
+        moments, targets = sampler.ask_all(step, number)
         # How many are asked while they wait for the next instant is our choice, and no rate of the process.
-        is_at_once = targets.gap.numpy() == 0
+        is_at_once = moments.gap.numpy() == 0
         hours, is_event = targets.hours.numpy().astype(np.float64)[is_at_once], targets.is_event.numpy()[is_at_once]
-        known = targets.known.numpy().astype(np.float64)[is_at_once, None]
+        known = moments.known.numpy().astype(np.float64)[is_at_once, None]
         for j, (lower, upper) in enumerate(zip(start, end, strict=True)):
             exposure[:, j] += np.where(hours > lower, np.clip(known - lower, 0.0, upper - lower), 0.0).sum(0)
             events[:, j] += (is_event & (hours > lower) & (hours <= upper)).sum(0)

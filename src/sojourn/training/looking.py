@@ -25,14 +25,13 @@ import torch
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.model import Network
-from sojourn.model.features import time_features
 from sojourn.model.summary import VALUE_STATISTICS, CodeStatistics
 from sojourn.tasks.outcomes import ValueOutcome, matching_codes, outcomes
 from sojourn.tasks.own_outcomes import kept_outcomes
 from sojourn.training.batches import collate, pack
 from sojourn.training.plan import cut, epoch_steps
 from sojourn.training.records import Bools, Floats, Ints, RecordReader
-from sojourn.training.targets import FirstTargets, first_targets
+from sojourn.training.targets import FirstTargets, Moments, draw_moments, first_targets
 
 HORIZON_HOURS = 24.0
 MIN_SUBJECTS = 10
@@ -98,23 +97,22 @@ def looking(
         records = reader.read(step.rows)
         windows = cut(records, step, context)
         layout = pack(windows)
-        targets = first_targets(
+        moments = draw_moments(
             records,
             windows,
             layout,
-            codes,
             rng=np.random.default_rng([0, number]),
             num_heads=network.config.num_bootstrap_heads,
             max_queries=_QUERIES,
             with_past=True,
         )
         batch = collate(records, windows, layout)
-        window = batch.segment.flatten()[targets.position].numpy()
-        subject = place[step.rows[windows.subject[window]]]
-        watched_h = np.minimum(targets.watched.numpy(), HORIZON_HOURS)
-        hazards = _cumulative(network, network.states(batch).flatten(0, 1), targets, watched_h)
+        targets = first_targets(records, moments, codes)
+        subject = place[step.rows[moments.subject.numpy()]]
+        watched_h = np.minimum(moments.watched.numpy(), HORIZON_HOURS)
+        hazards = _cumulative(network, network.states(batch).flatten(0, 1), moments, targets.code, watched_h)
         for i, one in enumerate(asked):
-            terms = _terms(one, hazards, watched_h, targets, column)
+            terms = _terms(one, hazards, watched_h, moments, targets, column)
             sums[:, i] += [np.bincount(subject, term, len(rows)) for term in terms]
     names = reader.vocabulary.table["code"]
     found = {names[one.outcome]: _ratio(*sums[:, i]) for i, one in enumerate(asked)}
@@ -130,9 +128,10 @@ class _Hazards(NamedTuple):
     """(Q, C) over as much of it as the record goes on."""
 
 
-def _cumulative(network: Network, h_KD: torch.Tensor, targets: FirstTargets, watched_h: Floats) -> _Hazards:
-    time = time_features(targets.gap, targets.time, targets.clock, targets.age)
-    log_hazard = network.first_log_hazard(h_KD[targets.position], time, targets.past, targets.code)
+def _cumulative(
+    network: Network, h_KD: torch.Tensor, moments: Moments, code_C: torch.Tensor, watched_h: Floats
+) -> _Hazards:
+    log_hazard = network.first_log_hazard(h_KD[moments.position], moments.time_features(), moments.past, code_C)
     over = (torch.full((len(watched_h),), HORIZON_HOURS), torch.from_numpy(watched_h))
     parts = (
         network.first_head.cumulative(log_hazard, hours[:, None, None].expand(log_hazard.shape[:-1])) for hours in over
@@ -141,7 +140,12 @@ def _cumulative(network: Network, h_KD: torch.Tensor, targets: FirstTargets, wat
 
 
 def _terms(
-    one: Watched, hazards: _Hazards, watched_h: Floats, targets: FirstTargets, column: Mapping[int, int]
+    one: Watched,
+    hazards: _Hazards,
+    watched_h: Floats,
+    moments: Moments,
+    targets: FirstTargets,
+    column: Mapping[int, int],
 ) -> tuple[Floats, Floats]:
     """Risk times whether measured, and risk times the probability of it, (Q,) each; 0 for who is not at risk.
 
@@ -150,8 +154,8 @@ def _terms(
     """
     measured = [column[code] for code in one.codes]
     is_in_time = targets.is_event.numpy() & (targets.hours.numpy() <= watched_h[:, None])
-    assert targets.past is not None
-    is_asked = ~_crossed(one, targets.past, len(targets.position))
+    assert moments.past is not None
+    is_asked = ~_crossed(one, moments.past, len(moments.position))
     risk = -np.expm1(-hazards.day[:, column[one.outcome]]) * is_asked
     return risk * is_in_time[:, measured].any(1), risk * -np.expm1(-hazards.watched[:, measured].sum(1))
 

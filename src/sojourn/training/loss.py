@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from sojourn.model import Batch, Network
-from sojourn.model.features import time_features
 from sojourn.training.config import PretrainConfig
-from sojourn.training.targets import FirstTargets, ValueTargets
+from sojourn.training.targets import FirstTargets, Moments, ValueTargets
 
 
 class Counts(NamedTuple):
@@ -36,6 +35,8 @@ class Sample(NamedTuple):
     batch: Batch
     is_policy_scored: Tensor
     """(B, L) bool; false in thinned windows, whose codes and gaps were not a hospital's choice."""
+    moments: Moments
+    """When questions for first events are asked."""
     outcomes: FirstTargets
     any_codes: FirstTargets | None
     values: ValueTargets | None
@@ -49,8 +50,8 @@ class Sample(NamedTuple):
             return Counts(0, 0, 0, 0)
         return Counts(
             events=self.batch.num_events,
-            queries=len(self.outcomes.position),
-            any_queries=0 if self.any_codes is None else len(self.any_codes.position),
+            queries=len(self.outcomes.moment),
+            any_queries=0 if self.any_codes is None else len(self.any_codes.moment),
             values=0 if self.values is None else len(self.values.position),
         )
 
@@ -85,27 +86,28 @@ def losses(network: Network, sample: Sample) -> Losses:
     log_p = network.log_prob_from(batch, phi, h)
     policy = sample.is_policy_scored
     of_event = policy.flatten()[batch.event_position]
-    flat = h.flatten(0, 1)
+    flat, moments = h.flatten(0, 1), sample.moments
+    question = network.question(flat[moments.position], moments.time_features(), moments.past)
     zero = h.new_zeros((), dtype=torch.float32)
     return Losses(
         gap=-(log_p.gap * policy).sum(),
         code=-(log_p.code * of_event).sum(),
         value=-log_p.value.sum(),
-        outcomes=first_loss(network, flat, sample.outcomes).sum(),
-        any_codes=zero if sample.any_codes is None else first_loss(network, flat, sample.any_codes).mean(),
+        outcomes=first_loss(network, question, moments, sample.outcomes).sum(),
+        any_codes=zero if sample.any_codes is None else first_loss(network, question, moments, sample.any_codes).mean(),
         values=zero if sample.values is None else value_loss(network, flat, sample.values),
     )
 
 
-def first_loss(network: Network, h_KD: Tensor, targets: FirstTargets) -> Tensor:
+def first_loss(network: Network, question_QD: Tensor, moments: Moments, targets: FirstTargets) -> Tensor:
     """Negative log-likelihood per code, summed over the queries and averaged over the bootstrap heads, shape (C,)."""
     if not len(targets.code):  # nothing is asked where no outcome may be learnt from
-        return h_KD.new_zeros(0, dtype=torch.float32)
-    time = time_features(targets.gap, targets.time, targets.clock, targets.age)
-    log_hazard = network.first_log_hazard(h_KD[targets.position], time, targets.past, targets.code)
-    hours, is_event, known = targets.hours[:, None], targets.is_event[:, None], targets.known[:, None, None]
+        return question_QD.new_zeros(0, dtype=torch.float32)
+    asked_at = targets.moment
+    log_hazard = network.log_hazard(question_QD[asked_at], targets.code)
+    hours, is_event, known = targets.hours[:, None], targets.is_event[:, None], moments.known[asked_at, None, None]
     log_p = network.first_head.log_likelihood(log_hazard, hours, is_event, known)
-    return -(log_p * targets.weight[:, :, None]).mean(1).sum(0)
+    return -(log_p * moments.weight[asked_at, :, None]).mean(1).sum(0)
 
 
 def value_loss(network: Network, h_KD: Tensor, targets: ValueTargets) -> Tensor:

@@ -13,7 +13,7 @@ from sojourn.training.config import PretrainConfig
 from sojourn.training.loss import Sample
 from sojourn.training.plan import Step, cut
 from sojourn.training.records import Ints, RecordReader
-from sojourn.training.targets import FirstTargets, first_targets, value_targets
+from sojourn.training.targets import FirstTargets, Moments, draw_moments, first_targets, value_targets
 
 _STEPS_AHEAD = 3
 _MAX_PAIRS = 1_000_000
@@ -55,44 +55,37 @@ class Sampler:
         policy = torch.ones(batch.segment.numel(), dtype=torch.bool)
         policy[torch.from_numpy(where.flat)] = torch.from_numpy(~records.is_thinned[windows.subject[where.window]])
 
-        def ask(codes: Ints, max_queries: int) -> FirstTargets:
-            return first_targets(
-                records,
-                windows,
-                layout,
-                codes,
-                rng=rng,
-                num_heads=self._num_heads,
-                max_queries=step.own(max_queries),
-                with_past=self._with_past,
-                bootstrap_seed=config.seed if is_training else None,
-            )
-
-        outcomes = ask(self.outcomes, config.num_outcome_queries)
+        moments = draw_moments(
+            records,
+            windows,
+            layout,
+            rng=rng,
+            num_heads=self._num_heads,
+            max_queries=step.own(config.num_outcome_queries),
+            with_past=self._with_past,
+            bootstrap_seed=config.seed if is_training else None,
+        )
+        outcomes = first_targets(records, moments, self.outcomes)
         any_codes = None
         if self._num_any and config.any_code_weight:
             chosen = rng.choice(len(self._any_weight), self._num_any, replace=False, p=self._any_weight)
-            any_codes = ask(np.sort(chosen), config.num_any_queries)
+            num_asked = min(step.own(config.num_any_queries), len(moments.position))
+            asked_at = rng.choice(len(moments.position), num_asked, replace=False)
+            any_codes = first_targets(records, moments, np.sort(chosen), np.sort(asked_at))
         values = None
         if config.value_query_weight and config.num_value_queries:
             values = value_targets(records, windows, layout, rng=rng, num_queries=step.own(config.num_value_queries))
-        return Sample(batch, policy.view(batch.segment.shape), outcomes, any_codes, values, step.is_counted)
+        return Sample(batch, policy.view(batch.segment.shape), moments, outcomes, any_codes, values, step.is_counted)
 
-    def ask_all(self, step: Step, number: int) -> FirstTargets:
+    def ask_all(self, step: Step, number: int) -> tuple[Moments, FirstTargets]:
         """Questions for every code of the vocabulary at some moments of a step's records."""
         rng = np.random.default_rng([self.config.seed, number])
         records = self.reader.read(step.rows)
         windows = cut(records, step, self.config.context)
         codes = np.arange(self.reader.num_codes)
-        return first_targets(
-            records,
-            windows,
-            pack(windows),
-            codes,
-            rng=rng,
-            num_heads=1,
-            max_queries=max(1, min(self.config.num_outcome_queries, _MAX_PAIRS // len(codes))),
-        )
+        most = max(1, min(self.config.num_outcome_queries, _MAX_PAIRS // len(codes)))
+        moments = draw_moments(records, windows, pack(windows), rng=rng, num_heads=1, max_queries=most)
+        return moments, first_targets(records, moments, codes)
 
     def stream(
         self, steps: Iterator[Step], first: int, count: int, *, shares: range = range(1), num_shares: int = 1

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sojourn.events.splits import splitmix64
+from sojourn.model.features import time_features
 from sojourn.model.summary import CodeStatistics
 from sojourn.training.batches import Layout, PositionMap, Windows, positions
 from sojourn.training.records import EventTable, Floats, Ints, Records, age_years
@@ -17,9 +18,11 @@ _MAX_PAIRS = 50_000
 """Statistics of codes that the questions of a step may have: where records hold hundreds of codes, fewer are asked."""
 
 
-class FirstTargets(NamedTuple):
-    """Q queries, each for C codes: when does the first event of the code come?"""
+class Moments(NamedTuple):
+    """Q moments at which questions are asked."""
 
+    subject: Tensor
+    """(Q,) int64, place of the subject among those read."""
     position: Tensor
     """(Q,) int64, flattened position whose state is asked."""
     gap: Tensor
@@ -32,18 +35,29 @@ class FirstTargets(NamedTuple):
     """(Q,) float32, years."""
     past: CodeStatistics | None
     """What the records hold of each code at the moments of asking; None where the network does not look."""
-    code: Tensor
-    """(C,) int64."""
-    hours: Tensor
-    """(Q, C) float32, hours to the event, or to the end of what is known; inf: it never comes."""
-    is_event: Tensor
-    """(Q, C) bool."""
     known: Tensor
     """(Q,) float32, hours to the end of what is known; inf: to the end of the record."""
     watched: Tensor
     """(Q,) float32, hours until the last instant, as whoever knows no outcome sees it; inf where the record ended."""
     weight: Tensor
     """(Q, B) float32, bootstrap weight of the subject in each head."""
+
+    def time_features(self) -> Tensor:
+        """Features of when it is asked, shape (Q, F)."""
+        return time_features(self.gap, self.time, self.clock, self.age)
+
+
+class FirstTargets(NamedTuple):
+    """C codes that are asked at R of the moments: when does the first event of the code come?"""
+
+    moment: Tensor
+    """(R,) int64, which of the moments."""
+    code: Tensor
+    """(C,) int64."""
+    hours: Tensor
+    """(R, C) float32, hours to the event, or to the end of what is known; inf: it never comes."""
+    is_event: Tensor
+    """(R, C) bool."""
 
 
 class ValueTargets(NamedTuple):
@@ -77,27 +91,25 @@ def bootstrap_weights(subject_rows: Ints, num_heads: int, seed: int) -> np.ndarr
 _POISSON_CDF = np.cumsum(np.exp(-1.0) / np.cumprod(np.concatenate([[1.0], np.arange(1.0, 12.0)])))
 
 
-def first_targets(
+def draw_moments(
     records: Records,
     windows: Windows,
     layout: Layout,
-    code_C: Ints,
     *,
     rng: np.random.Generator,
     num_heads: int,
     max_queries: int,
     with_past: bool = False,
     bootstrap_seed: int | None = None,
-) -> FirstTargets:
-    """Ask at moments drawn at random: half of them at an instant, half while waiting for the next one.
+) -> Moments:
+    """Moments drawn at random: half of them at an instant, half while waiting for the next one.
 
-    All codes are known up to the subject's follow-up, in which the likelihood too takes silence for silence. Without a
-    `bootstrap_seed`, all weights are one.
+    Without a `bootstrap_seed`, all weights are one.
     """
     where = positions(windows, layout)
     timed = np.flatnonzero(where.instant >= 0)
     where = PositionMap(*(field[timed] for field in where))
-    chosen, delay = _moments(records, windows, where, max_queries, rng)
+    chosen, delay = _instants_and_waits(records, windows, where, max_queries, rng)
     where = PositionMap(*(field[chosen] for field in where))
     subject = windows.subject[where.window]
     asked = records.instant_time[where.instant] + delay
@@ -106,26 +118,40 @@ def first_targets(
         where = PositionMap(*(field[kept] for field in where))
         subject, delay, asked = subject[kept], delay[kept], asked[kept]
     past = code_statistics(records, subject, asked) if with_past else None
-    found = records.outcome_index.first_after(subject[:, None], code_C[None, :], asked[:, None])
-    is_event = found >= 0
     known = np.maximum(records.follow_up[subject] - asked, 0.0)
     watched = np.maximum(_watched_until(records)[subject] - asked, 0.0)
-    event_delay = np.where(is_event, records.all_events.seconds[found] - asked[:, None], known[:, None])
     shape, seed = (len(records.rows), num_heads), bootstrap_seed
     weights = np.ones(shape, np.float32) if seed is None else bootstrap_weights(records.rows, num_heads, seed=seed)
-    return FirstTargets(
+    return Moments(
+        subject=torch.from_numpy(subject),
         position=torch.from_numpy(where.flat),
         gap=torch.from_numpy(delay.astype(np.float32)),
         time=torch.from_numpy(asked.astype(np.float64)),
         clock=torch.from_numpy(((records.clock[subject] + asked) % _DAY_S).astype(np.float32)),
         age=torch.from_numpy(age_years(records, subject, asked.astype(np.float64))),
         past=past,
-        code=torch.from_numpy(code_C),
-        hours=torch.from_numpy((event_delay / _HOUR_S).astype(np.float32)),
-        is_event=torch.from_numpy(is_event),
         known=torch.from_numpy((known / _HOUR_S).astype(np.float32)),
         watched=torch.from_numpy((watched / _HOUR_S).astype(np.float32)),
         weight=torch.from_numpy(weights[subject]),
+    )
+
+
+def first_targets(records: Records, moments: Moments, code_C: Ints, moment_R: Ints | None = None) -> FirstTargets:
+    """What became of codes after moments, or after some of them.
+
+    All codes are known up to the subject's follow-up, in which the likelihood too takes silence for silence.
+    """
+    moment_R = np.arange(len(moments.position)) if moment_R is None else moment_R
+    subject, asked = moments.subject.numpy()[moment_R, None], moments.time.numpy().astype(np.int64)[moment_R, None]
+    found = records.outcome_index.first_after(subject, code_C[None, :], asked)
+    is_event = found >= 0
+    hours = (records.all_events.seconds[found] - asked) / _HOUR_S
+    known = moments.known.numpy()[moment_R, None]
+    return FirstTargets(
+        moment=torch.from_numpy(moment_R),
+        code=torch.from_numpy(code_C),
+        hours=torch.from_numpy(np.where(is_event, hours, known).astype(np.float32)),
+        is_event=torch.from_numpy(is_event),
     )
 
 
@@ -146,7 +172,7 @@ def _watched_until(records: Records) -> np.ndarray:
     return np.where(np.isfinite(records.follow_up), last, np.inf)
 
 
-def _moments(
+def _instants_and_waits(
     records: Records, windows: Windows, where: PositionMap, count: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
     """Instants, as places in `where`, and seconds to wait after each: half of them none.
