@@ -1,5 +1,6 @@
 """Risks by asking: monotone, additive, causal, and near the truth of the toy process."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from helpers.toy_process import true_risk
 from inference.conftest import HOUR, Toy
 from sojourn.inference.controls import shuffle_values
-from sojourn.inference.histories import Moments, ask
+from sojourn.inference.histories import Asked, Moments, Waits, ask
 from sojourn.inference.risk import Question, Risk, query_risk
 
 
@@ -50,6 +51,26 @@ def test_risks_are_those_of_the_process(toy: Toy, hours: int) -> None:
     for chosen in (is_west, ~is_west):
         # The unseen hospital records a test every hour that nobody else knows: its risks still rank.
         assert roc_auc_score(toy.is_sick[chosen], risk[chosen]) > 0.97
+
+
+def test_what_cannot_start_yet_has_no_risk_until_then(toy: Toy) -> None:
+    """As of a treatment that runs, or ran within its washout; the code of another outcome stands in its place."""
+    death, lactate = toy.code("OUTCOME//death"), toy.code("OUTCOME//lactate_gt_4")
+
+    def told(asked: Asked) -> Asked:
+        hours = np.full((len(asked.which), 1), 12.0, np.float32)
+        return asked._replace(waits=Waits(np.array([death]), hours))
+
+    def risk(codes: list[int], horizon: float, change: Callable[[Asked], Asked] | None = None) -> Risk:
+        question = Question(codes, horizon)
+        return query_risk(toy.network, toy.reader, toy.at_four, question, context=32, change=change)
+
+    for hours in (6, 12):
+        assert risk([death], hours, told).upper.max() < 1e-9
+    free, later = (risk([death], 24, change).probability for change in (None, told))
+    assert ((later > 1e-4) & (later < free)).all()
+    # What else is asked for is as it was.
+    np.testing.assert_allclose(risk([death, lactate], 12, told).probability, risk([lactate], 12).probability, rtol=1e-5)
 
 
 def test_before_the_first_event_nothing_is_known_but_static_facts(toy: Toy) -> None:

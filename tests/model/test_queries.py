@@ -26,6 +26,16 @@ def test_cumulative_hazard_of_a_worked_example(head: FirstEventHead) -> None:
     assert float(head.cumulative(log_hazard, torch.tensor(1.5))) == pytest.approx(0.1 + 0.1)
 
 
+@pytest.mark.parametrize(("wait", "until"), [(0.0, 7.0), (1.0, 4.0), (1.5, 2.0), (3.0, 9.0), (4.0, 5.0)])
+def test_what_cannot_come_yet_has_the_hazard_of_the_hours_that_are_left(
+    head: FirstEventHead, wait: float, until: float
+) -> None:
+    log_hazard = torch.log(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    later = head.from_hour(log_hazard, torch.tensor(wait))
+    before, whole = (float(head.cumulative(log_hazard, torch.tensor(hours))) for hours in (wait, until))
+    assert float(head.cumulative(later, torch.tensor(until))) == pytest.approx(whole - before, rel=1e-5)
+
+
 def test_log_likelihood_of_a_worked_example(head: FirstEventHead) -> None:
     log_hazard = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
     log_hazard, hours = log_hazard.expand(4, -1), torch.tensor([3.0, 3.0, 3.0, 6.0])

@@ -100,7 +100,7 @@ def test_measuring_at_random_gives_a_ratio_of_one_however_short_the_records() ->
         watched=torch.from_numpy(watched_h),
         weight=torch.ones(num, 1),
     )
-    targets = FirstTargets(torch.arange(num), torch.arange(2), two(hours), two(is_event))
+    targets = FirstTargets(torch.arange(num), torch.arange(2), two(hours), two(is_event), torch.ones(num, 2) > 0)
     within = np.minimum(watched_h, 24.0)
     ones = np.ones((num, 2))
     hazards = Hazards(day=0.3 * ones, watched=per_hour * within[:, None] * ones)

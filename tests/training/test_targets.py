@@ -146,7 +146,7 @@ def test_some_of_the_moments_can_be_asked_about_other_codes(toy_reader: RecordRe
     codes = ["OUTCOME//death", "OUTCOME//lactate_gt_4", "CONCEPT//lactate", "HOSPITAL_DISCHARGE//ALIVE"]
     moments, every = ask(toy_reader, records, codes, seed=4)
     asked_at = np.array([3, 17, 60])
-    some = first_targets(records, moments, every.code.numpy()[1:3], asked_at)
+    some = first_targets(records, moments, every.code.numpy()[1:3], moment_R=asked_at)
     assert some.moment.tolist() == asked_at.tolist()
     assert torch.equal(some.hours, every.hours[asked_at][:, 1:3])
     assert torch.equal(some.is_event, every.is_event[asked_at][:, 1:3])

@@ -1,6 +1,6 @@
 """States of the network at the moments that somebody asks about: nothing later than the moment is ever read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from sojourn.model import Batch, Network
 from sojourn.model.summary import CodeStatistics
 from sojourn.progress import console
 from sojourn.tasks.outcomes import matching_codes, outcomes
+from sojourn.training.at_risk import wait_hours
 from sojourn.training.batches import Layout, Windows, collate, pack
 from sojourn.training.records import Floats, Ints, RecordReader, Records, age_years
 from sojourn.training.statistics import code_statistics
@@ -30,6 +31,22 @@ class Moments(NamedTuple):
     """(N,) row of the subject in the store."""
     seconds: Ints
     """(N,)"""
+
+
+class Waits(NamedTuple):
+    """For how long the outcomes that are starts of treatments cannot come at n moments: see `training.at_risk`."""
+
+    code: Ints
+    """(S,)"""
+    hours: Floats
+    """(n, S)"""
+
+    def of(self, codes: Sequence[int]) -> Floats:
+        """Hours for each of some codes, shape (n, C); 0 for those that can always come."""
+        out = np.zeros((len(self.hours), len(codes)), np.float32)
+        for column, code in enumerate(codes):
+            out[:, column] = self.hours[:, self.code == code].sum(1)
+        return out
 
 
 class Asked(NamedTuple):
@@ -50,12 +67,14 @@ class Asked(NamedTuple):
     """(n,) float32, years."""
     past: CodeStatistics | None = None
     """What the records hold of each code at the moments; None where nobody looks."""
+    waits: Waits | None = None
+    """How long starts of treatments cannot come yet; None where nobody knows."""
 
     def to(self, device: torch.device | str) -> "Asked":
         """Copy with all tensors on `device`."""
         position, gap, time, clock, age = (field.to(device) for field in self[2:7])
         past = None if self.past is None else self.past.to(device)
-        return Asked(self.which, self.batch.to(device), position, gap, time, clock, age, past)
+        return Asked(self.which, self.batch.to(device), position, gap, time, clock, age, past, self.waits)
 
 
 def moments(store: EventStore, subject_id: Ints, prediction_time: np.ndarray) -> Moments:
@@ -123,6 +142,8 @@ def ask(
     rows, inverse = np.unique(asked.row, return_inverse=True)
     size = np.minimum(reader.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows], 4 * context) + 1
     group = (np.cumsum(size) - 1) // instants_per_batch
+    known = reader.starts()
+    starts = np.array([one.outcome for one in known], dtype=np.int64)
     order = np.argsort(inverse, kind="stable")
     start = np.searchsorted(inverse[order], np.arange(len(rows) + 1))
     for g in np.unique(group):
@@ -131,7 +152,8 @@ def ask(
         records = reader.read(rows[chosen])
         subject, seconds = inverse[index] - chosen[0], asked.seconds[index]
         past = code_statistics(records, subject, seconds) if with_past else None
-        yield _windows(records, subject, seconds, index, context)._replace(past=past)
+        waits = Waits(starts, wait_hours(records, subject, seconds, starts, known))
+        yield _windows(records, subject, seconds, index, context)._replace(past=past, waits=waits)
 
 
 def _windows(records: Records, subject: Ints, seconds: Ints, index: Ints, context: int) -> Asked:

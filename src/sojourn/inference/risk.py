@@ -98,11 +98,14 @@ def _heads(network: Network, asked: Asked, question: Question) -> npt.NDArray[np
 
 
 def hazards(network: Network, asked: Asked, codes: Sequence[int]) -> Tensor:
-    """Log-hazards of the first event of a set of codes, shape (n, heads, bins)."""
+    """Log-hazards of the first event of a set of codes, shape (n, heads, bins); none while a code cannot come yet."""
     asked = asked.to(network.device)
     h = states(network, asked)
     time = time_features(asked.gap, asked.time, asked.clock, asked.age)
     log_hazard = network.first_log_hazard(h, time, asked.past, torch.tensor(list(codes), device=network.device))
+    if asked.waits is not None:
+        hours = torch.from_numpy(asked.waits.of(codes)).to(log_hazard.device)
+        log_hazard = network.first_head.from_hour(log_hazard, hours[:, None])
     return union_log_hazard(log_hazard, 2)
 
 

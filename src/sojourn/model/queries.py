@@ -29,6 +29,7 @@ from sojourn.model.summary import HistorySummary
 
 _LOG_HAZARD_RANGE = (-25.0, 6.0)
 _LEAST_HOURS = 1e-6
+_NEXT_TO_NOTHING = 1e-30
 
 
 class FirstEventHead(nn.Module):
@@ -93,6 +94,14 @@ class FirstEventHead(nn.Module):
         inside = torch.minimum((hours[..., None] - self.start).clamp_min(0.0), self.width)
         total: Tensor = _Cumulative.apply(log_hazard, inside)  # type: ignore[no-untyped-call]
         return total
+
+    def from_hour(self, log_hazard: Tensor, hours: Tensor) -> Tensor:
+        """Log-hazards of what cannot come before `hours`; shapes (..., J) and (...) that broadcast.
+
+        A bin in which that ends keeps the mass of the part that is left, spread over the whole.
+        """
+        share = 1 - ((hours[..., None] - self.start) / self.width).clamp(0.0, 1.0)
+        return log_hazard + torch.log(share.clamp_min(_NEXT_TO_NOTHING))
 
     def log_likelihood(self, log_hazard: Tensor, hours: Tensor, is_event: Tensor, known: Tensor) -> Tensor:
         """Log-probability of an event in the bin of `hours`, or of none until then where `is_event` is false, in nats.

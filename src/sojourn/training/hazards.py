@@ -33,6 +33,7 @@ def count_hazards(
         # How many are asked while they wait for the next instant is our choice, and no rate of the process.
         is_at_once = moments.gap.numpy() == 0
         hours, is_event = targets.hours.numpy().astype(np.float64)[is_at_once], targets.is_event.numpy()[is_at_once]
+        hours = np.where(targets.is_at_risk.numpy()[is_at_once], hours, 0.0)  # nothing is watched of who cannot have it
         known = moments.known.numpy().astype(np.float64)[is_at_once, None]
         for j, (lower, upper) in enumerate(zip(start, end, strict=True)):
             exposure[:, j] += np.where(hours > lower, np.clip(known - lower, 0.0, upper - lower), 0.0).sum(0)

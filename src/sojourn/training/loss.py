@@ -107,7 +107,8 @@ def first_loss(network: Network, question_QD: Tensor, moments: Moments, targets:
     log_hazard = network.log_hazard(question_QD[asked_at], targets.code)
     hours, is_event, known = targets.hours[:, None], targets.is_event[:, None], moments.known[asked_at, None, None]
     log_p = network.first_head.log_likelihood(log_hazard, hours, is_event, known)
-    return -(log_p * moments.weight[asked_at, :, None]).mean(1).sum(0)
+    weight = moments.weight[asked_at, :, None] * targets.is_at_risk[:, None]
+    return -(log_p * weight).mean(1).sum(0)
 
 
 def value_loss(network: Network, h_KD: Tensor, targets: ValueTargets) -> Tensor:

@@ -34,6 +34,7 @@ class Sampler:
         self.reader, self.config, self.outcomes = reader, config, outcomes
         self._any_weight = any_weight / max(any_weight.sum(), 1e-12)
         self._num_any = min(config.num_any_codes, int((any_weight > 0).sum()))
+        self._starts = reader.starts()
         network = config.network()
         self._num_heads, self._with_past = network.num_bootstrap_heads, network.use_summary
 
@@ -65,13 +66,13 @@ class Sampler:
             with_past=self._with_past,
             bootstrap_seed=config.seed if is_training else None,
         )
-        outcomes = first_targets(records, moments, self.outcomes)
+        outcomes = first_targets(records, moments, self.outcomes, self._starts)
         any_codes = None
         if self._num_any and config.any_code_weight:
             chosen = rng.choice(len(self._any_weight), self._num_any, replace=False, p=self._any_weight)
             num_asked = min(step.own(config.num_any_queries), len(moments.position))
             asked_at = rng.choice(len(moments.position), num_asked, replace=False)
-            any_codes = first_targets(records, moments, np.sort(chosen), np.sort(asked_at))
+            any_codes = first_targets(records, moments, np.sort(chosen), moment_R=np.sort(asked_at))
         values = None
         if config.value_query_weight and config.num_value_queries:
             values = value_targets(records, windows, layout, rng=rng, num_queries=step.own(config.num_value_queries))
@@ -85,7 +86,7 @@ class Sampler:
         codes = np.arange(self.reader.num_codes)
         most = max(1, min(self.config.num_outcome_queries, _MAX_PAIRS // len(codes)))
         moments = draw_moments(records, windows, pack(windows), rng=rng, num_heads=1, max_queries=most)
-        return moments, first_targets(records, moments, codes)
+        return moments, first_targets(records, moments, codes, self._starts)
 
     def stream(
         self, steps: Iterator[Step], first: int, count: int, *, shares: range = range(1), num_shares: int = 1

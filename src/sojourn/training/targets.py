@@ -1,5 +1,6 @@
 """What the query heads learn from: times to the next outcome, and values that lie ahead or were hidden."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from sojourn.events.splits import splitmix64
 from sojourn.model.features import time_features
 from sojourn.model.summary import CodeStatistics
+from sojourn.training.at_risk import Start, wait_hours
 from sojourn.training.batches import Layout, PositionMap, Windows, positions
 from sojourn.training.records import EventTable, Floats, Ints, Records, age_years
 from sojourn.training.statistics import code_statistics, num_pairs
@@ -58,6 +60,8 @@ class FirstTargets(NamedTuple):
     """(R, C) float32, hours to the event, or to the end of what is known; inf: it never comes."""
     is_event: Tensor
     """(R, C) bool."""
+    is_at_risk: Tensor
+    """(R, C) bool, whether the code can come at all: see `sojourn.training.at_risk`."""
 
 
 class ValueTargets(NamedTuple):
@@ -136,22 +140,25 @@ def draw_moments(
     )
 
 
-def first_targets(records: Records, moments: Moments, code_C: Ints, moment_R: Ints | None = None) -> FirstTargets:
-    """What became of codes after moments, or after some of them.
+def first_targets(
+    records: Records, moments: Moments, code_C: Ints, known: Sequence[Start] = (), *, moment_R: Ints | None = None
+) -> FirstTargets:
+    """What became of codes after moments, or after some of them; `known` are the outcomes that are starts.
 
     All codes are known up to the subject's follow-up, in which the likelihood too takes silence for silence.
     """
     moment_R = np.arange(len(moments.position)) if moment_R is None else moment_R
-    subject, asked = moments.subject.numpy()[moment_R, None], moments.time.numpy().astype(np.int64)[moment_R, None]
-    found = records.outcome_index.first_after(subject, code_C[None, :], asked)
+    subject, asked = moments.subject.numpy()[moment_R], moments.time.numpy().astype(np.int64)[moment_R]
+    found = records.outcome_index.first_after(subject[:, None], code_C[None, :], asked[:, None])
     is_event = found >= 0
-    hours = (records.all_events.seconds[found] - asked) / _HOUR_S
-    known = moments.known.numpy()[moment_R, None]
+    hours = (records.all_events.seconds[found] - asked[:, None]) / _HOUR_S
+    until = moments.known.numpy()[moment_R, None]
     return FirstTargets(
         moment=torch.from_numpy(moment_R),
         code=torch.from_numpy(code_C),
-        hours=torch.from_numpy(np.where(is_event, hours, known).astype(np.float32)),
+        hours=torch.from_numpy(np.where(is_event, hours, until).astype(np.float32)),
         is_event=torch.from_numpy(is_event),
+        is_at_risk=torch.from_numpy(wait_hours(records, subject, asked, code_C, known) == 0),
     )
 
 

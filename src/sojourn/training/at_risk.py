@@ -1,0 +1,88 @@
+"""Who can have an outcome at all: a treatment that runs, or ran within the washout of its outcome, does not start.
+
+The outcome of a start is defined so (`sojourn.tasks.outcomes.StartOutcome`). A network that must find that out for
+itself gives those who are on the treatment some of the risk of all others, and these too little.
+
+Shape letters: Q moments, C codes asked, S outcomes that are starts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sojourn.events.vocabulary import ModelVocabulary
+from sojourn.tasks.outcomes import Outcome, StartOutcome, matching_codes
+from sojourn.training.records import Floats, Ints, Records
+
+_HOUR_S = 3600.0
+_NEVER = -np.inf
+
+
+class Start(NamedTuple):
+    """An outcome that is the start of a treatment, in the codes of a model's vocabulary."""
+
+    outcome: int
+    drugs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    """Codes of the starts and of the ends of each drug or device."""
+    washout_s: float
+    open_s: float
+    """How long a start without an end counts as running."""
+
+
+def starts(vocabulary: ModelVocabulary, definitions: Mapping[str, Outcome]) -> list[Start]:
+    """The outcomes of a vocabulary that are starts."""
+    names = vocabulary.table["code"].to_list()
+    found = []
+    for definition in definitions.values():
+        if isinstance(definition, StartOutcome) and definition.code in vocabulary.index:
+            drugs = tuple(
+                (_codes(vocabulary, names, f"{drug}//start"), _codes(vocabulary, names, f"{drug}//end"))
+                for drug in definition.treatments
+            )
+            spans = definition.washout_hours * _HOUR_S, definition.open_hours * _HOUR_S
+            found.append(Start(vocabulary.index[definition.code], drugs, *spans))
+    return found
+
+
+def _codes(vocabulary: ModelVocabulary, names: Sequence[str], root: str) -> tuple[int, ...]:
+    return tuple(vocabulary.index[name] for name in matching_codes(names, [root]))
+
+
+def wait_hours(records: Records, subject_Q: Ints, seconds_Q: Ints, code_C: Ints, known: Sequence[Start]) -> Floats:
+    """Hours for which each code cannot come by its definition, shape (Q, C) float32; 0 for all but starts.
+
+    What comes after a moment has no part in it. While a treatment runs, its end is not yet known: the whole washout.
+    """
+    out = np.zeros((len(subject_Q), len(code_C)), np.float32)
+    for start in known:
+        for column in np.flatnonzero(code_C == start.outcome):
+            since = seconds_Q - _last_run(records, subject_Q, seconds_Q, start)
+            out[:, column] = np.maximum(start.washout_s - since, 0.0) / _HOUR_S
+    return out
+
+
+def _last_run(records: Records, subject_Q: Ints, seconds_Q: Ints, start: Start) -> np.ndarray:
+    """When any drug of a treatment last ran up to the moments, in seconds since the origin; -inf: never."""
+    last = np.full(len(subject_Q), _NEVER)
+    for begins, ends in start.drugs:
+        begun, is_zero = _last(records, subject_Q, seconds_Q, begins)
+        ended, _ = _last(records, subject_Q, seconds_Q, ends)
+        # At one time the end of the old rate comes before the start of the new one; a rate of 0 is an end.
+        is_running = (begun >= ended) & ~is_zero
+        run = np.where(is_running, np.minimum(begun + start.open_s, seconds_Q), np.maximum(begun, ended))
+        last = np.maximum(last, run)
+    return last
+
+
+def _last(records: Records, subject_Q: Ints, seconds_Q: Ints, codes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Time of the last event of some codes up to each moment, -inf for none, and whether its value is 0; (Q,) each."""
+    time, is_zero = np.full(len(subject_Q), _NEVER), np.zeros(len(subject_Q), bool)
+    events = records.all_events
+    for code in codes if len(events.code) else ():
+        place = records.outcome_index.last_before(subject_Q, np.full_like(subject_Q, code), seconds_Q + 1)
+        at = np.where(place >= 0, events.seconds[place], _NEVER)
+        is_later = at >= time
+        is_zero = np.where(is_later & (place >= 0), events.value[place] == 0, is_zero)
+        time = np.where(is_later, at, time)
+    return time, is_zero

@@ -1,0 +1,115 @@
+"""Who cannot have the start of a treatment: worked times, and the search that labels are made by."""
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from helpers.toy_process import HEART_RATE, START, build_toy_store
+from sojourn.events.store import EventStore
+from sojourn.events.vocabulary import ModelVocabulary
+from sojourn.tasks.outcomes import StartOutcome, outcomes, running_until
+from sojourn.training.at_risk import wait_hours
+from sojourn.training.records import RecordReader
+
+PRESSORS, VENTILATION = "OUTCOME//vasopressor_start", "OUTCOME//ventilation_start"
+NOREPINEPHRINE, EPINEPHRINE, VENTILATOR = "CONCEPT//norepinephrine", "CONCEPT//epinephrine", "CONCEPT//ventilation"
+
+
+def reader_of(folder: pytest.TempPathFactory, marks: list[tuple[int, float, str, float | None]]) -> RecordReader:
+    """Subjects with heart rates at 0 and 200 h, and (subject, hour, code, value) besides."""
+    every = [(i, h, HEART_RATE, 80.0) for i in sorted({mark[0] for mark in marks}) for h in (0.0, 200.0)]
+    rows = [(i, START + timedelta(hours=h), code, value, "north") for i, h, code, value in [*every, *marks]]
+    store = EventStore.open(build_toy_store(folder.mktemp("starts"), num_subjects=0, rows=rows))
+    return RecordReader(store, ModelVocabulary.fit(store, store.rows(), min_count=1), [])
+
+
+def waits(reader: RecordReader, subject: int, at: list[float], code: str) -> list[float]:
+    records = reader.read(reader.store.find(np.array([subject])))
+    seconds = (np.array(at) * 3600).astype(np.int64)
+    codes = np.array([reader.vocabulary.index["CONCEPT//heart_rate"], reader.vocabulary.index[code]])
+    found = wait_hours(records, np.zeros(len(at), np.int64), seconds, codes, reader.starts())
+    assert not found[:, 0].any()  # a measurement can always come
+    return [round(float(hours), 4) for hours in found[:, 1]]
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> RecordReader:
+    return reader_of(
+        tmp_path_factory,
+        [
+            # One drug takes over from the other.
+            (1, 10, f"{NOREPINEPHRINE}//start", 0.1),
+            (1, 20, f"{EPINEPHRINE}//start", 0.1),
+            (1, 22, f"{NOREPINEPHRINE}//end", None),
+            (1, 30, f"{EPINEPHRINE}//end", None),
+            # Nobody says when it ended: 24 h at most. A rate of zero is an end.
+            (2, 10, f"{NOREPINEPHRINE}//start", 0.1),
+            (2, 80, f"{NOREPINEPHRINE}//start", 0.1),
+            (2, 81, f"{NOREPINEPHRINE}//start", 0.0),
+            # A change of rate: the old one ends when the new one starts.
+            (3, 10, f"{VENTILATOR}//start", None),
+            (3, 12, f"{VENTILATOR}//end", None),
+            (3, 12, f"{VENTILATOR}//start", None),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("subject", "code", "at", "expected"),
+    [
+        (1, PRESSORS, [0, 9.9, 10, 21, 25, 30, 40, 54, 60], [0, 0, 24, 24, 24, 24, 14, 0, 0]),
+        (2, PRESSORS, [33, 34, 44, 58, 79, 80.5, 81, 90], [24, 24, 14, 0, 0, 24, 24, 15]),
+        (3, VENTILATION, [9, 11, 12, 50, 84, 90, 108], [0, 24, 24, 24, 24, 18, 0]),
+    ],
+)
+def test_waits_of_a_worked_example(
+    worked: RecordReader, subject: int, code: str, at: list[float], expected: list[float]
+) -> None:
+    """What runs is not known to end: the whole washout. Of what has ended, what is left of it."""
+    assert waits(worked, subject, at, code) == expected
+
+
+def test_what_comes_later_has_no_part(worked: RecordReader, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An end that is told after the moment does not make a forgotten run of 24 h a longer one."""
+    late = reader_of(
+        tmp_path_factory,
+        [(1, 10, f"{NOREPINEPHRINE}//start", 0.1), (1, 70, f"{NOREPINEPHRINE}//end", None)],
+    )
+    assert waits(late, 1, [44, 60, 69, 70], PRESSORS) == [*waits(worked, 2, [44, 60, 69], PRESSORS), 24]
+
+
+def test_no_start_comes_while_it_is_said_to_be_impossible(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """By the definition that labels are made with, on random marks of several drugs, all runs being closed."""
+    rng, marks = np.random.default_rng(0), []
+    for subject in range(1, 41):
+        for drug in (NOREPINEPHRINE, EPINEPHRINE):
+            times = np.cumsum(rng.choice([1, 5, 20, 40], size=6))
+            marks += [(subject, float(t), f"{drug}//{('start', 'end')[k % 2]}", 0.1) for k, t in enumerate(times)]
+    reader = reader_of(tmp_path_factory, marks)
+    records = reader.read(np.arange(len(reader.store)))
+    definition = outcomes()["vasopressor_start"]
+    assert isinstance(definition, StartOutcome)
+    names = reader.vocabulary.table["code"]
+    events = pl.DataFrame(
+        {
+            "subject_id": records.events.subject,
+            "time": records.events.seconds.astype("datetime64[s]").astype("datetime64[us]"),
+            "code": [names[int(code)] for code in records.events.code],
+            "numeric_value": records.events.value,
+        }
+    )
+    runs = running_until(events, definition)
+    subject, seconds = rng.integers(0, 40, 400), rng.integers(0, 160 * 3600, 400)
+    code = np.array([reader.vocabulary.index[PRESSORS]])
+    blocked = wait_hours(records, subject, seconds, code, reader.starts())[:, 0] > 0
+    assert 0.2 < blocked.mean() < 0.9
+    next_start = records.outcome_index.first_after(subject, np.full(400, code[0]), seconds)
+    hours = (records.all_events.seconds[next_start] - seconds) / 3600
+    wait = wait_hours(records, subject, seconds, code, reader.starts())[:, 0]
+    assert ((hours >= wait - 1e-3) | (next_start < 0)).all()
+    for i in range(400):
+        mine = runs.filter((pl.col("subject_id") == subject[i]) & (pl.col("time").dt.epoch("s") <= seconds[i]))
+        until = mine["until"].dt.epoch("s").max() if len(mine) else None
+        assert blocked[i] == (until is not None and seconds[i] - int(str(until)) < 24 * 3600)
