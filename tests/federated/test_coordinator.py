@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sojourn.federated.privacy.budget import set_budget
 from sojourn.federated.privacy.release import CODE_TABLES
 from sojourn.federated.site import Site
 from sojourn.federated.transport import InProcess
+from sojourn.training.folder import held
 from sojourn.training.run import Run
 
 Make = Callable[..., InProcess]
@@ -84,6 +86,15 @@ def test_half_of_the_bytes_teach_as_much(strategy: str, network_of: Make, tmp_pa
     assert half.refused == 0
     # What is agreed on before the first round travels as it is.
     assert 0.5 < half.megabytes / whole.megabytes < 0.6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_two_trainings_in_one_folder_are_refused(network_of: Make, tmp_path: Path) -> None:
+    """Each would go on from what the other, and its sites, have half written."""
+    run = tmp_path / "run"
+    with held(run), pytest.raises(RunError, match="another process trains"):
+        federate(network_of(), run, config=SMALL)
+    assert not run.exists()
 
 
 def test_the_run_of_one_training_is_the_same_each_time(network_of: Make, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from helpers.toy_process import LACTATE_SHARE, LOCAL_CODE, SETTINGS, Row, build_
 from sojourn.errors import ConfigError, RunError
 from sojourn.events.store import EventStore
 from sojourn.training.config import read_config
+from sojourn.training.folder import held
 from sojourn.training.pretrain import pretrain
 from sojourn.training.run import Run
 from sojourn.training.sampler import Sampler
@@ -139,6 +140,16 @@ def test_a_folder_of_another_run_is_refused_and_not_touched(small_store: Path, s
         pretrain(small_store, short_run, resume=True)  # without the settings of the run
     assert pretrain(small_store, short_run, config=short_run / "run.yaml", resume=True).was_finished
     assert (short_run / "run.yaml").read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_two_trainings_in_one_folder_are_refused(small_store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with held(run), pytest.raises(RunError, match="another process trains"):
+        pretrain(small_store, run, config=SHORT)
+    assert not run.exists()
+    assert pretrain(small_store, run, config=SHORT | {"max_steps": 2}).steps == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_resume_goes_on_with_more_steps(small_store: Path, short_run: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from sojourn.files import atomic_file
 from sojourn.model.queries import nats_range
 from sojourn.progress import console, progress_bar
 from sojourn.tasks.outcomes import outcomes
-from sojourn.training.folder import forget_after, log
+from sojourn.training.folder import forget_after, held, log
 from sojourn.training.hazards import log_hazards
 
 _NARROWED = ("train", "evaluate")
@@ -399,6 +399,8 @@ def federate(
     FederationError
         If too few sites give usable answers.
     RunError
-        If the folder holds a training with other settings.
+        If the folder holds a training with other settings, or one that goes on.
     """
-    return Coordinator(transport, run, config).run()
+    coordinator = Coordinator(transport, run, config)
+    with held(run):
+        return coordinator.run()

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from sojourn.concepts.coverage import coverage
 from sojourn.errors import RunError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
-from sojourn.files import atomic_file, write_json
+from sojourn.files import atomic_file, locked, write_json
 from sojourn.progress import progress_bar
 from sojourn.training.config import read_config
 from sojourn.training.fits import density_fits
@@ -27,6 +29,28 @@ LOOKING = "artifacts/looking.json"
 _FREE_ON_RESUME = frozenset({"epochs", "max_steps", "patience", "accelerator", "cut_weights"})
 _FIT_SUBJECTS = 300
 _LOOKING_SUBJECTS = 500
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keep others from training in a run's folder: each would go on from what the other has half written.
+
+    Raises
+    ------
+    RunError
+        If another process trains in it.
+    """
+    lock = run.absolute().with_name(f".{run.name}.lock")  # beside it: a folder with a file in it would be no new one
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, wait=False))
+        except BlockingIOError as error:
+            msg = f"run must be a folder in which nobody trains; another process trains in {run}. Wait for its end."
+            raise RunError(msg) from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # while it is held, so that nobody else can hold the one that goes
 
 
 def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:

@@ -1,6 +1,7 @@
 """Pre-training: from an event store to a run."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,15 @@ from typing import Any
 from sojourn.events.store import EventStore
 from sojourn.training.config import PretrainConfig, read_config
 from sojourn.training.devices import is_first_process
-from sojourn.training.folder import FITS, begun_vocabulary, check_folder, describe, forget_description, open_folder
+from sojourn.training.folder import (
+    FITS,
+    begun_vocabulary,
+    check_folder,
+    describe,
+    forget_description,
+    held,
+    open_folder,
+)
 from sojourn.training.selection import Selection
 from sojourn.training.trainer import Trainer
 
@@ -52,7 +61,7 @@ def pretrain(
     ConfigError
         If the settings are wrong.
     RunError
-        If the folder holds a run with other settings, or the loss does not stay finite.
+        If the folder holds a run with other settings or one that is being trained, or the loss does not stay finite.
     """
     began = time.monotonic()
     settings = read_config(config)
@@ -62,16 +71,17 @@ def pretrain(
     if begun is not None and begun.index != now.index and begun.index.keys() == now.index.keys():
         selection = Selection(selection.store, settings, begun)  # a version before this one put codes in another order
     trainer = Trainer(selection, run)  # where it cannot be made, say for want of a device, nothing is written
-    if is_first_process():
-        open_folder(run, selection)
-    was_finished = trainer.is_finished
-    if not was_finished:
+    with held(run) if is_first_process() else nullcontext():
         if is_first_process():
-            forget_description(run)
-        trainer.fit()
-    # A finished run lacks its fits where it was killed after the last step.
-    if is_first_process() and not (was_finished and (run / FITS).exists()):
-        describe(run, selection.store, selection.tuning_rows)
+            open_folder(run, selection)
+        was_finished = trainer.is_finished
+        if not was_finished:
+            if is_first_process():
+                forget_description(run)
+            trainer.fit()
+        # A finished run lacks its fits where it was killed after the last step.
+        if is_first_process() and not (was_finished and (run / FITS).exists()):
+            describe(run, selection.store, selection.tuning_rows)
     return RunSummary(
         path=str(run),
         num_parameters=trainer.num_parameters,
