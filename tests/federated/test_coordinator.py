@@ -94,7 +94,7 @@ def test_two_trainings_in_one_folder_are_refused(network_of: Make, tmp_path: Pat
     run = tmp_path / "run"
     with held(run), pytest.raises(RunError, match="another process trains"):
         federate(network_of(), run, config=SMALL)
-    assert not run.exists()
+    assert not list(run.iterdir())
 
 
 def test_the_run_of_one_training_is_the_same_each_time(network_of: Make, tmp_path: Path) -> None:

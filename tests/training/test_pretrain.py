@@ -1,5 +1,6 @@
 """Pre-training: the same numbers again, also after a kill; nothing of the held-out hospital; clear refusals."""
 
+import errno
 import json
 import math
 import os
@@ -147,9 +148,27 @@ def test_two_trainings_in_one_folder_are_refused(small_store: Path, tmp_path: Pa
     run = tmp_path / "run"
     with held(run), pytest.raises(RunError, match="another process trains"):
         pretrain(small_store, run, config=SHORT)
-    assert not run.exists()
+    assert not list(run.iterdir())
     assert pretrain(small_store, run, config=SHORT | {"max_steps": 2}).steps == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_file_system_without_locks_is_told_and_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(code: int) -> None:
+        def flock(*_: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr("fcntl.flock", flock)
+
+    fail(errno.ENOLCK)
+    with held(tmp_path / "run"):
+        pass
+    assert "without locks" in " ".join(capsys.readouterr().err.split())
+    fail(errno.EIO)
+    with pytest.raises(OSError, match="Input/output"), held(tmp_path / "run"):
+        pass
 
 
 def test_resume_goes_on_with_more_steps(small_store: Path, short_run: Path, tmp_path: Path) -> None:

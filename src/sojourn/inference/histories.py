@@ -15,7 +15,7 @@ from sojourn.model import Batch, Network
 from sojourn.model.summary import CodeStatistics
 from sojourn.progress import console
 from sojourn.tasks.outcomes import matching_codes, outcomes
-from sojourn.training.at_risk import wait_hours
+from sojourn.training.at_risk import starts, wait_hours
 from sojourn.training.batches import Layout, Windows, collate, pack
 from sojourn.training.records import Floats, Ints, RecordReader, Records, age_years
 from sojourn.training.statistics import code_statistics
@@ -142,8 +142,8 @@ def ask(
     rows, inverse = np.unique(asked.row, return_inverse=True)
     size = np.minimum(reader.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows], 4 * context) + 1
     group = (np.cumsum(size) - 1) // instants_per_batch
-    known = reader.starts()
-    starts = np.array([one.outcome for one in known], dtype=np.int64)
+    known = starts(reader)
+    code_S = np.array([one.outcome for one in known], dtype=np.int64)
     order = np.argsort(inverse, kind="stable")
     start = np.searchsorted(inverse[order], np.arange(len(rows) + 1))
     for g in np.unique(group):
@@ -152,7 +152,7 @@ def ask(
         records = reader.read(rows[chosen])
         subject, seconds = inverse[index] - chosen[0], asked.seconds[index]
         past = code_statistics(records, subject, seconds) if with_past else None
-        waits = Waits(starts, wait_hours(records, subject, seconds, starts, known))
+        waits = Waits(code_S, wait_hours(records, subject, seconds, code_S, known))
         yield _windows(records, subject, seconds, index, context)._replace(past=past, waits=waits)
 
 

@@ -6,14 +6,15 @@ itself gives those who are on the treatment some of the risk of all others, and 
 Shape letters: Q moments, C codes asked, S outcomes that are starts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sojourn.events.vocabulary import ModelVocabulary
-from sojourn.tasks.outcomes import Outcome, StartOutcome, matching_codes
-from sojourn.training.records import Floats, Ints, Records
+from sojourn.tasks.outcomes import StartOutcome, matching_codes, outcomes
+from sojourn.tasks.own_outcomes import kept_outcomes
+from sojourn.training.records import Floats, Ints, RecordReader, Records
 
 _HOUR_S = 3600.0
 _NEVER = -np.inf
@@ -30,11 +31,11 @@ class Start(NamedTuple):
     """How long a start without an end counts as running."""
 
 
-def starts(vocabulary: ModelVocabulary, definitions: Mapping[str, Outcome]) -> list[Start]:
-    """The outcomes of a vocabulary that are starts."""
+def starts(reader: RecordReader) -> list[Start]:
+    """The outcomes of the reader's vocabulary that are starts, as its store defines them."""
+    vocabulary, found = reader.vocabulary, []
     names = vocabulary.table["code"].to_list()
-    found = []
-    for definition in definitions.values():
+    for definition in (outcomes() | kept_outcomes(reader.store.path)).values():
         if isinstance(definition, StartOutcome) and definition.code in vocabulary.index:
             drugs = tuple(
                 (_codes(vocabulary, names, f"{drug}//start"), _codes(vocabulary, names, f"{drug}//end"))

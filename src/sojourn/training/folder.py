@@ -1,7 +1,9 @@
 """A run's folder while it is being made: opened for one set of settings only, and its log."""
 
+import errno
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -15,7 +17,7 @@ from sojourn.errors import RunError
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.files import atomic_file, locked, write_json
-from sojourn.progress import progress_bar
+from sojourn.progress import console, progress_bar
 from sojourn.training.config import read_config
 from sojourn.training.fits import density_fits
 from sojourn.training.looking import looking, watched
@@ -26,6 +28,8 @@ from sojourn.training.selection import Selection, evenly
 FITS = "artifacts/fits.json"
 LOOKING = "artifacts/looking.json"
 """How often the known hospitals measure what outcomes wait for, as `sojourn.training.looking` has it."""
+_LOCK = "training.lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _FREE_ON_RESUME = frozenset({"epochs", "max_steps", "patience", "accelerator", "cut_weights"})
 _FIT_SUBJECTS = 300
 _LOOKING_SUBJECTS = 500
@@ -40,17 +44,23 @@ def held(run: Path) -> Iterator[None]:
     RunError
         If another process trains in it.
     """
-    lock = run.absolute().with_name(f".{run.name}.lock")  # beside it: a folder with a file in it would be no new one
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(lock, wait=False))
+            stack.enter_context(locked(run / _LOCK, wait=False))
         except BlockingIOError as error:
             msg = f"run must be a folder in which nobody trains; another process trains in {run}. Wait for its end."
             raise RunError(msg) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            console.print(f"{run} lies on a file system without locks: see to it that nobody else trains in it")
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)  # while it is held, so that nobody else can hold the one that goes
+            if sys.platform != "win32":  # which keeps open files
+                (run / _LOCK).unlink(
+                    missing_ok=True
+                )  # while it is held, so that nobody else can hold the one that goes
 
 
 def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:
@@ -62,7 +72,7 @@ def check_folder(run: Path, selection: Selection, *, resume: bool) -> None:
         If it does, or holds anything that is no run: a store too has a `vocabulary.parquet`.
     """
     if not (run / SETTINGS).exists():
-        if run.exists() and (not run.is_dir() or next(run.iterdir(), None) is not None):
+        if run.exists() and (not run.is_dir() or any(path.name != _LOCK for path in run.iterdir())):
             msg = (
                 f"run must be a new or empty folder, or hold a run; {run} holds something else. Choose another folder."
             )

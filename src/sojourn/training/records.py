@@ -4,7 +4,7 @@ Everything is computed for many subjects at once with sorts and searches, never 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,6 @@ import numpy.typing as npt
 from sojourn.events.records import Subject
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
-from sojourn.tasks.outcomes import outcomes
-from sojourn.tasks.own_outcomes import kept_outcomes
-
-if TYPE_CHECKING:
-    from sojourn.training.at_risk import Start
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -228,12 +223,6 @@ class RecordReader:
             num_codes=self.num_codes,
             is_terminal=self._is_terminal,
         )
-
-    def starts(self) -> "list[Start]":
-        """The outcomes of the vocabulary that are starts of treatments, as the store defines them."""
-        from sojourn.training.at_risk import starts  # which needs the records
-
-        return starts(self.vocabulary, outcomes() | kept_outcomes(self.store.path))
 
     def subject(self, row: int) -> Subject:
         """What the store holds of one subject, or as much of it as may be used."""

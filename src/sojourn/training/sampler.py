@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from sojourn.training.at_risk import starts
 from sojourn.training.batches import collate, pack, positions
 from sojourn.training.config import PretrainConfig
 from sojourn.training.loss import Sample
@@ -34,7 +35,7 @@ class Sampler:
         self.reader, self.config, self.outcomes = reader, config, outcomes
         self._any_weight = any_weight / max(any_weight.sum(), 1e-12)
         self._num_any = min(config.num_any_codes, int((any_weight > 0).sum()))
-        self._starts = reader.starts()
+        self._starts = starts(reader)
         network = config.network()
         self._num_heads, self._with_past = network.num_bootstrap_heads, network.use_summary
 
