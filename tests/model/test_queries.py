@@ -92,21 +92,6 @@ def test_outcome_that_never_comes_is_learnt_as_no_risk(head: FirstEventHead) -> 
     assert got[0] == pytest.approx(float(-head.cumulative(log_hazard[0], torch.tensor(8.0))))
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 4), (3, 1, 4), (1, 2, 4)])
-def test_the_gradient_of_the_integral_is_that_of_its_definition(head: FirstEventHead, shape: tuple[int, ...]) -> None:
-    """With hours for every hazard, and with shapes that broadcast to (3, 2)."""
-    torch.manual_seed(0)
-    log_hazard = torch.randn(shape, requires_grad=True)
-    hours, weight = torch.tensor([[0.5], [3.0], [200.0]]), torch.randn(3, 2)
-    inside = torch.minimum((hours[..., None] - head.start).clamp_min(0.0), head.width)
-    by_definition = (log_hazard.exp() * inside).sum(-1).expand(3, 2)
-    (wanted,) = torch.autograd.grad((by_definition * weight).sum(), log_hazard)
-    found = head.cumulative(log_hazard, hours)
-    torch.testing.assert_close(found.expand(3, 2), by_definition)
-    (got,) = torch.autograd.grad((found * weight).sum(), log_hazard)
-    torch.testing.assert_close(got, wanted)
-
-
 def test_any_code_can_be_asked(head: FirstEventHead) -> None:
     hidden = head.mlp(torch.randn(7, 16 + NUM_TIME_FEATURES))
     out = head(hidden, torch.randn(3, 8), torch.tensor([0, 2, 4]))

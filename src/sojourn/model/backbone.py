@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from sojourn.model.cache import LayerCache, RollingCache
 from sojourn.model.config import ModelConfig
-from sojourn.model.dropout import Dropout
 from sojourn.model.linear import Linear, Sequential
 
 _TIME_PERIODS_S = (600.0, 5 * 31557600.0)
@@ -59,7 +58,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.d_model
-        self.num_heads, self.drop = config.num_heads, Dropout(config.dropout)
+        self.num_heads, self.dropout = config.num_heads, config.dropout
         self.norm_attention, self.norm_mlp = nn.RMSNorm(width), nn.RMSNorm(width)
         self.qkv = Linear(width, 3 * width, bias=False)
         self.out = Linear(width, width, bias=False)
@@ -73,8 +72,8 @@ class Block(nn.Module):
         qkv = self.qkv(self.norm_attention(x_BLD)).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         (query, key), value = turn.apply(qkv[:2]), qkv[2]
         mixed = _attend(query, key, value, mask)
-        x_BLD = x_BLD + self.drop(self.out(mixed.transpose(1, 2).reshape(B, L, D)))
-        x_BLD = x_BLD + self.drop(self.mlp(self.norm_mlp(x_BLD)))
+        x_BLD = x_BLD + self._drop(self.out(mixed.transpose(1, 2).reshape(B, L, D)))
+        x_BLD = x_BLD + self._drop(self.mlp(self.norm_mlp(x_BLD)))
         return x_BLD, LayerCache(key, value)
 
     def step(self, x_N1D: Tensor, turn: Rotation, cache: RollingCache, layer: int) -> Tensor:
@@ -87,6 +86,9 @@ class Block(nn.Module):
         x_N1D = x_N1D + self.out(mixed.reshape(N, 1, D))
         out: Tensor = x_N1D + self.mlp(self.norm_mlp(x_N1D))
         return out
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
 
 
 class Backbone(nn.Module):

@@ -22,7 +22,6 @@ from sojourn.model.batch import Batch
 from sojourn.model.cache import RollingCache
 from sojourn.model.chosen import DecisionBias, InstantBias
 from sojourn.model.config import CodeTable, ModelConfig
-from sojourn.model.dropout import Dropout
 from sojourn.model.embedding import NUM_RECENT, Earlier, EventEmbedding, earlier_events, sum_by_instant
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
 from sojourn.model.linear import Linear, Sequential
@@ -73,7 +72,6 @@ class Network(nn.Module):
         self.instant_skip = Linear(d_event, d_model)
         self.time = Linear(NUM_TIME_FEATURES, d_model)
         self.start = nn.Parameter(torch.zeros(d_model))
-        self.drop = Dropout(config.dropout)
         self.backbone = Backbone(config)
         self.site = nn.Embedding(num_sites + 1, config.d_site)
         nn.init.normal_(self.site.weight, std=0.3)
@@ -109,8 +107,7 @@ class Network(nn.Module):
         x = self.instant_out(self.instant(total)) + self.instant_skip(total)
         x = x + self.time(time_features(batch.gap, batch.time, batch.clock, batch.age))
         x = x + self.start * (batch.order == 0)[..., None]
-        dropped: Tensor = self.drop(x.float())
-        return dropped
+        return F.dropout(x.float(), self.config.dropout, self.training)
 
     def states(self, batch: Batch) -> Tensor:
         """State of every position, shape (B, L, D): knows this instant and the earlier ones of its window."""

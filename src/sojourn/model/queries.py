@@ -14,13 +14,11 @@ Shape letters: Q queries, C codes asked, J bins, B bootstrap heads, D width.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sojourn.model.config import ModelConfig
-from sojourn.model.dropout import Dropout
 from sojourn.model.features import NUM_TIME_FEATURES, delay_features
 from sojourn.model.linear import Linear, Sequential
 from sojourn.model.logistic import LogisticMixture
@@ -52,7 +50,7 @@ class FirstEventHead(nn.Module):
         self.mlp = Sequential(
             Linear(config.d_known + NUM_TIME_FEATURES, hidden),
             nn.GELU(),
-            Dropout(config.dropout),
+            nn.Dropout(config.dropout),
             Linear(hidden, config.d_decoder),
             nn.GELU(),
         )
@@ -91,9 +89,8 @@ class FirstEventHead(nn.Module):
 
     def cumulative(self, log_hazard: Tensor, hours: Tensor) -> Tensor:
         """Integral of the hazard from 0 to `hours`; shapes (..., J) and (...) that broadcast."""
-        inside = torch.minimum((hours[..., None] - self.start).clamp_min(0.0), self.width)
-        total: Tensor = _Cumulative.apply(log_hazard, inside)  # type: ignore[no-untyped-call]
-        return total
+        inside = (hours[..., None] - self.start).clamp_min(0.0)
+        return (log_hazard.exp() * torch.minimum(inside, self.width)).sum(-1)
 
     def from_hour(self, log_hazard: Tensor, hours: Tensor) -> Tensor:
         """Log-hazards of what cannot come before `hours`; shapes (..., J) and (...) that broadcast.
@@ -118,25 +115,6 @@ class FirstEventHead(nn.Module):
         in_bin = log_hazard.gather(-1, bin_index[..., None].expand(*log_hazard.shape[:-1], 1))[..., 0].exp() * watched
         log_event = torch.log(-torch.expm1(-in_bin))
         return torch.where(is_event, log_event, 0.0) - self.cumulative(log_hazard, torch.where(is_event, begin, hours))
-
-
-class _Cumulative(torch.autograd.Function):
-    """Sum over the bins of exp(log_hazard) times the hours inside; what is summed serves its gradient too.
-
-    The hazards of a step's questions are millions of numbers, each pass over which costs as much as a small product.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, log_hazard: Tensor, inside: Tensor) -> Tensor:
-        part = log_hazard.exp() * inside
-        ctx.save_for_backward(part)
-        ctx.shape = log_hazard.shape
-        return part.sum(-1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (part,) = ctx.saved_tensors
-        return (grad[..., None] * part).sum_to_size(ctx.shape), None
 
 
 def nats_range(edges_hours: Sequence[float]) -> tuple[float, float]:
