@@ -111,7 +111,7 @@ def test_several_records_of_a_code_in_one_instant_stand_in_canonical_order(toy: 
     row, code, value = (column.numpy() for column in (drawn.row, drawn.code, drawn.value))
     assert (np.lexsort((value, code, row)) == np.arange(len(row))).all()
     mine = code == heart_rate
-    assert mine.sum() > 400
+    assert mine.sum() > 300
     for future in range(300):
         kept = rollout.memory.last_value[future, heart_rate]
         torch.testing.assert_close(kept, drawn.value[torch.from_numpy(mine & (row == future))][-1], equal_nan=True)

@@ -60,6 +60,14 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> RecordReader:
             (3, 10, f"{VENTILATOR}//start", None),
             (3, 12, f"{VENTILATOR}//end", None),
             (3, 12, f"{VENTILATOR}//start", None),
+            # A rate that is charted tells that it runs, for longer than a start alone does.
+            (4, 10, f"{NOREPINEPHRINE}//start", 0.1),
+            (4, 30, f"{NOREPINEPHRINE}//rate", 0.2),
+            (4, 50, f"{NOREPINEPHRINE}//rate", 0.1),
+            (4, 70, f"{NOREPINEPHRINE}//rate", 0.1),
+            (4, 70, f"{NOREPINEPHRINE}//end", None),
+            (5, 10, f"{NOREPINEPHRINE}//rate", 0.2),
+            (5, 20, f"{NOREPINEPHRINE}//rate", 0.0),
         ],
     )
 
@@ -69,6 +77,8 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> RecordReader:
     [
         (1, PRESSORS, [0, 9.9, 10, 21, 25, 30, 40, 54, 60], [0, 0, 24, 24, 24, 24, 14, 0, 0]),
         (2, PRESSORS, [33, 34, 44, 58, 79, 80.5, 81, 90], [24, 24, 14, 0, 0, 24, 24, 15]),
+        (4, PRESSORS, [9, 20, 45, 60, 73, 90, 94], [0, 24, 24, 24, 21, 4, 0]),
+        (5, PRESSORS, [9, 12, 20, 30], [0, 24, 24, 14]),
         (3, VENTILATION, [9, 11, 12, 50, 84, 90, 108], [0, 24, 24, 24, 24, 18, 0]),
     ],
 )

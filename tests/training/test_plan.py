@@ -34,6 +34,20 @@ def test_every_instant_is_scored_once_in_an_epoch(num_instants: list[int], conte
     assert all((n == 1).all() for n in scored)
 
 
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(8, 20), st.integers(0, 1000), st.integers(0, 3))
+def test_where_a_window_begins_tells_nothing_of_how_long_the_record_goes_on(
+    short: int, more: int, context: int, seed: int, epoch: int
+) -> None:
+    known = []
+    for count in (short, short + more):
+        steps = plan([count], context=context, seed=seed, epoch=epoch)
+        windows = [cut(SimpleNamespace(subject_start=np.array([0, count])), s, context) for s in steps]  # type: ignore[arg-type]
+        spans = [(int(a), int(b)) for w in windows for a, b in zip(w.start, w.end, strict=True)]
+        # A window of the longer record that adds one instant before what is new holds nothing of its own.
+        known.append(sorted((a, min(b, short)) for a, b in spans if a + (a > 0) < short))
+    assert known[0] == known[1]
+
+
 def test_every_event_of_real_batches_is_scored_once(toy_reader: RecordReader) -> None:
     store = toy_reader.store
     rows = np.arange(100)

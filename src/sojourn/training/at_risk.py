@@ -20,15 +20,23 @@ _HOUR_S = 3600.0
 _NEVER = -np.inf
 
 
+class Drug(NamedTuple):
+    """What tells of one drug or device."""
+
+    starts: tuple[int, ...]
+    rates: tuple[int, ...]
+    """What is charted while it runs."""
+    ends: tuple[int, ...]
+
+
 class Start(NamedTuple):
     """An outcome that is the start of a treatment, in the codes of a model's vocabulary."""
 
     outcome: int
-    drugs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    """Codes of the starts and of the ends of each drug or device."""
+    drugs: tuple[Drug, ...]
     washout_s: float
     open_s: float
-    """How long a start without an end counts as running."""
+    """For how long after a start, or a rate, it counts as running if nothing tells of an end."""
 
 
 def starts(reader: RecordReader) -> list[Start]:
@@ -38,7 +46,7 @@ def starts(reader: RecordReader) -> list[Start]:
     for definition in (outcomes() | kept_outcomes(reader.store.path)).values():
         if isinstance(definition, StartOutcome) and definition.code in vocabulary.index:
             drugs = tuple(
-                (_codes(vocabulary, names, f"{drug}//start"), _codes(vocabulary, names, f"{drug}//end"))
+                Drug(*(_codes(vocabulary, names, f"{drug}//{mark}") for mark in ("start", "rate", "end")))
                 for drug in definition.treatments
             )
             spans = definition.washout_hours * _HOUR_S, definition.open_hours * _HOUR_S
@@ -66,12 +74,14 @@ def wait_hours(records: Records, subject_Q: Ints, seconds_Q: Ints, code_C: Ints,
 def _last_run(records: Records, subject_Q: Ints, seconds_Q: Ints, start: Start) -> np.ndarray:
     """When any drug of a treatment last ran up to the moments, in seconds since the origin; -inf: never."""
     last = np.full(len(subject_Q), _NEVER)
-    for begins, ends in start.drugs:
-        begun, is_zero = _last(records, subject_Q, seconds_Q, begins)
-        ended, _ = _last(records, subject_Q, seconds_Q, ends)
+    for drug in start.drugs:
+        begun, is_start_zero = _last(records, subject_Q, seconds_Q, drug.starts)
+        rated, is_rate_zero = _last(records, subject_Q, seconds_Q, drug.rates)
+        ended, _ = _last(records, subject_Q, seconds_Q, drug.ends)
         # At one time the end of the old rate comes before the start of the new one; a rate of 0 is an end.
-        is_running = (begun >= ended) & ~is_zero
-        run = np.where(is_running, np.minimum(begun + start.open_s, seconds_Q), np.maximum(begun, ended))
+        is_begun, is_rated = (begun >= ended) & ~is_start_zero, (rated > ended) & ~is_rate_zero
+        is_running, shown = np.where(rated > begun, is_rated, is_begun), np.maximum(begun, rated)
+        run = np.where(is_running, np.minimum(shown + start.open_s, seconds_Q), np.maximum(shown, ended))
         last = np.maximum(last, run)
     return last
 

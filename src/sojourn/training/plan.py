@@ -18,7 +18,7 @@ class Step(NamedTuple):
     part: Ints
     """(W,) which stretch of `context` instants."""
     shift: Ints
-    """(W,) instants by which the stretches of the subject are moved in this epoch."""
+    """(W,) instants by which the stretches of the subject but the first are moved in this epoch."""
     size: Ints
     """(W,) positions that the window is planned with, at most."""
     share: int = 0
@@ -72,12 +72,16 @@ def steps(rows: Ints, num_instants: Ints, *, context: int, instants_per_batch: i
 def epoch_steps(
     rows: Ints, num_instants: Ints, *, context: int, instants_per_batch: int, seed: int, epoch: int
 ) -> list[Step]:
-    """The steps of one epoch."""
+    """The steps of one epoch.
+
+    The first stretch of every record is whole, those after it are cut at another place in each epoch. Where a window
+    begins must not depend on what comes after it: were only long records cut inside their first `context` instants, a
+    window that shows the admission and goes on for long would tell that the record ends soon.
+    """
     rng = np.random.default_rng([seed, epoch])
-    is_long = num_instants > context
-    # A first stretch of a single instant would be scored again as the start of the window after it (see `cut`).
-    shift = np.where(is_long, rng.integers(0, context - 1, len(rows)), 0)
-    parts = np.where(is_long, np.ceil((num_instants + shift) / context).astype(np.int64), 1)
+    shift = rng.integers(0, context, len(rows))
+    later = np.ceil((num_instants - context + shift) / context).astype(np.int64)
+    parts = 1 + np.where(num_instants > context, later, 0)
     item = np.repeat(np.arange(len(rows)), parts)
     part = np.arange(len(item)) - np.repeat(np.cumsum(parts) - parts, parts)
     order = rng.permutation(len(item))
@@ -95,10 +99,9 @@ def epoch_steps(
 def cut(records: Records, step: Step, context: int) -> Windows:
     """Windows of a step, from the records of its subjects in the same order."""
     first, last = records.subject_start[:-1], records.subject_start[1:]
-    start = np.maximum(first + step.part * context - step.shift, first)
-    end = np.minimum(first + (step.part + 1) * context - step.shift, last)
+    is_later, moved = step.part > 0, step.part * context - step.shift
     # One more instant before a later stretch, so that its first own instant has a state to be predicted from.
-    start = np.where(start > first, start - 1, start)
-    return Windows(
-        np.arange(len(first)), np.minimum(start, last), np.maximum(np.minimum(end, last), np.minimum(start, last))
-    )
+    start = first + np.where(is_later, np.maximum(moved, context) - 1, 0)
+    end = first + context + np.where(is_later, moved, 0)
+    start = np.minimum(start, last)
+    return Windows(np.arange(len(first)), start, np.clip(end, start, last))
