@@ -38,7 +38,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "fedfactor-diloco": {"strategy": {"name": "diloco"}, "personal": True},
     "diloco-settled": {"strategy": {"name": "diloco"}, "settling": 2},
     "diloco-long-settled": {"strategy": {"name": "diloco"}, "times": 3, "settling": 2},
-    "diloco-longer-settled": {"strategy": {"name": "diloco"}, "times": 6, "settling": 2},
     "diloco-long": {"strategy": {"name": "diloco"}, "times": 3},
     "fedfactor-diloco-long": {"strategy": {"name": "diloco"}, "personal": True, "times": 3},
     "daisy": {"strategy": {"name": "daisy"}},
