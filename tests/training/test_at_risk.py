@@ -66,6 +66,12 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> RecordReader:
             (4, 50, f"{NOREPINEPHRINE}//rate", 0.1),
             (4, 70, f"{NOREPINEPHRINE}//rate", 0.1),
             (4, 70, f"{NOREPINEPHRINE}//end", None),
+            # Settings of a ventilator that was started tell that it runs; after its end, or without a start, nothing.
+            (6, 10, f"{VENTILATOR}//start", None),
+            *((6, float(hour), "CONCEPT//peep", 0.0) for hour in range(40, 121, 10)),
+            (7, 10, f"{VENTILATOR}//start", None),
+            (7, 12, f"{VENTILATOR}//end", None),
+            *((7, float(hour), "CONCEPT//peep", 5.0) for hour in range(0, 121, 10)),
             (5, 10, f"{NOREPINEPHRINE}//rate", 0.2),
             (5, 20, f"{NOREPINEPHRINE}//rate", 0.0),
         ],
@@ -79,6 +85,8 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> RecordReader:
         (2, PRESSORS, [33, 34, 44, 58, 79, 80.5, 81, 90], [24, 24, 14, 0, 0, 24, 24, 15]),
         (4, PRESSORS, [9, 20, 45, 60, 73, 90, 94], [0, 24, 24, 24, 21, 4, 0]),
         (5, PRESSORS, [9, 12, 20, 30], [0, 24, 24, 14]),
+        (6, VENTILATION, [9, 60, 110, 125, 128, 130, 152], [0, 24, 24, 24, 24, 22, 0]),
+        (7, VENTILATION, [9, 11, 20, 36], [0, 24, 16, 0]),
         (3, VENTILATION, [9, 11, 12, 50, 84, 90, 108], [0, 24, 24, 24, 24, 18, 0]),
     ],
 )
@@ -96,6 +104,14 @@ def test_what_comes_later_has_no_part(worked: RecordReader, tmp_path_factory: py
         [(1, 10, f"{NOREPINEPHRINE}//start", 0.1), (1, 70, f"{NOREPINEPHRINE}//end", None)],
     )
     assert waits(late, 1, [44, 60, 69, 70], PRESSORS) == [*waits(worked, 2, [44, 60, 69], PRESSORS), 24]
+
+
+def test_where_ends_are_not_charted_the_definition_holds(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It takes an open start for over after 72 h, so that a start at 130 h is a new one."""
+    marks: list[tuple[int, float, str, float | None]] = [(1, hour, f"{VENTILATOR}//start", None) for hour in (10, 130)]
+    marks += [(1, float(hour), "CONCEPT//peep", 5.0) for hour in range(10, 131, 10)]
+    reader = reader_of(tmp_path_factory, marks)
+    assert waits(reader, 1, [60, 90, 110, 129], VENTILATION) == [24, 16, 0, 0]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sojourn.concepts.derived.ventilation import INVASIVE
 from sojourn.events.vocabulary import ModelVocabulary
 from sojourn.tasks.outcomes import StartOutcome, matching_codes, outcomes
 from sojourn.tasks.own_outcomes import kept_outcomes
@@ -18,6 +19,12 @@ from sojourn.training.records import Floats, Ints, RecordReader, Records
 
 _HOUR_S = 3600.0
 _NEVER = -np.inf
+_SIGNS = {"CONCEPT//ventilation": (*INVASIVE.evidence, "CONCEPT//peep", "CONCEPT//tidal_volume")}
+"""What is charted while a device runs. It begins nothing here: a mask has a pressure too."""
+_LEAST_CLOSED = 0.5
+"""Ends for each start from which on a start without an end is one that goes on; where ends are seldom charted, the
+outcome's definition takes it for over after `open_hours`, whatever is charted."""
+_SIGN_S = INVASIVE.evidence_hours * _HOUR_S
 
 
 class Drug(NamedTuple):
@@ -25,7 +32,8 @@ class Drug(NamedTuple):
 
     starts: tuple[int, ...]
     rates: tuple[int, ...]
-    """What is charted while it runs."""
+    signs: tuple[int, ...]
+    """What is charted while it runs, if it was started."""
     ends: tuple[int, ...]
 
 
@@ -36,7 +44,8 @@ class Start(NamedTuple):
     drugs: tuple[Drug, ...]
     washout_s: float
     open_s: float
-    """For how long after a start, or a rate, it counts as running if nothing tells of an end."""
+    """For how long after a start, or a rate, it counts as running if nothing tells of an end; longer while there are
+    signs."""
 
 
 def starts(reader: RecordReader) -> list[Start]:
@@ -45,17 +54,21 @@ def starts(reader: RecordReader) -> list[Start]:
     names = vocabulary.table["code"].to_list()
     for definition in (outcomes() | kept_outcomes(reader.store.path)).values():
         if isinstance(definition, StartOutcome) and definition.code in vocabulary.index:
-            drugs = tuple(
-                Drug(*(_codes(vocabulary, names, f"{drug}//{mark}") for mark in ("start", "rate", "end")))
-                for drug in definition.treatments
-            )
+            drugs = tuple(_drug(vocabulary, names, root) for root in definition.treatments)
             spans = definition.washout_hours * _HOUR_S, definition.open_hours * _HOUR_S
             found.append(Start(vocabulary.index[definition.code], drugs, *spans))
     return found
 
 
-def _codes(vocabulary: ModelVocabulary, names: Sequence[str], root: str) -> tuple[int, ...]:
-    return tuple(vocabulary.index[name] for name in matching_codes(names, [root]))
+def _drug(vocabulary: ModelVocabulary, names: Sequence[str], root: str) -> Drug:
+    begins, rates, ends = (_codes(vocabulary, names, f"{root}//{mark}") for mark in ("start", "rate", "end"))
+    signs, count = _codes(vocabulary, names, *_SIGNS.get(root, ())), vocabulary.table["count"].to_numpy()
+    is_closed = count[list(ends)].sum() >= _LEAST_CLOSED * count[list(begins)].sum()
+    return Drug(begins, rates, signs if is_closed else (), ends)
+
+
+def _codes(vocabulary: ModelVocabulary, names: Sequence[str], *roots: str) -> tuple[int, ...]:
+    return tuple(vocabulary.index[name] for name in matching_codes(names, roots))
 
 
 def wait_hours(records: Records, subject_Q: Ints, seconds_Q: Ints, code_C: Ints, known: Sequence[Start]) -> Floats:
@@ -77,11 +90,14 @@ def _last_run(records: Records, subject_Q: Ints, seconds_Q: Ints, start: Start) 
     for drug in start.drugs:
         begun, is_start_zero = _last(records, subject_Q, seconds_Q, drug.starts)
         rated, is_rate_zero = _last(records, subject_Q, seconds_Q, drug.rates)
+        signed, _ = _last(records, subject_Q, seconds_Q, drug.signs)
         ended, _ = _last(records, subject_Q, seconds_Q, drug.ends)
         # At one time the end of the old rate comes before the start of the new one; a rate of 0 is an end.
         is_begun, is_rated = (begun >= ended) & ~is_start_zero, (rated > ended) & ~is_rate_zero
-        is_running, shown = np.where(rated > begun, is_rated, is_begun), np.maximum(begun, rated)
-        run = np.where(is_running, np.minimum(shown + start.open_s, seconds_Q), np.maximum(shown, ended))
+        shown = np.maximum(begun, rated)
+        is_running = np.where(rated > begun, is_rated, is_begun) & (shown > _NEVER)
+        until = np.maximum(shown + start.open_s, signed + _SIGN_S)
+        run = np.where(is_running, np.minimum(until, seconds_Q), np.maximum(shown, ended))
         last = np.maximum(last, run)
     return last
 
