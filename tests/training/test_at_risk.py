@@ -108,7 +108,9 @@ def test_what_comes_later_has_no_part(worked: RecordReader, tmp_path_factory: py
 
 def test_where_ends_are_not_charted_the_definition_holds(tmp_path_factory: pytest.TempPathFactory) -> None:
     """It takes an open start for over after 72 h, so that a start at 130 h is a new one."""
-    marks: list[tuple[int, float, str, float | None]] = [(1, hour, f"{VENTILATOR}//start", None) for hour in (10, 130)]
+    marks: list[tuple[int, float, str, float | None]] = [
+        (1, hour, f"{VENTILATOR}//start", None) for hour in (10.0, 130.0)
+    ]
     marks += [(1, float(hour), "CONCEPT//peep", 5.0) for hour in range(10, 131, 10)]
     reader = reader_of(tmp_path_factory, marks)
     assert waits(reader, 1, [60, 90, 110, 129], VENTILATION) == [24, 16, 0, 0]
