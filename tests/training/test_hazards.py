@@ -37,7 +37,8 @@ def test_observed_rates_are_those_of_the_process(toy_reader: RecordReader, toy_s
     assert log_hazard[rate, 0] > log_hazard[death, 0] + 2
     assert np.isfinite(log_hazard).all()
     never = toy_reader.vocabulary.index["OUTCOME//unknown"]
-    assert (log_hazard[never] < log_hazard[death].clip(max=math.log(1e-3))).all()
+    assert (log_hazard[never] <= log_hazard[death].clip(max=math.log(1e-3))).all()  # alike where neither was seen
+    assert (log_hazard[never, :10] < log_hazard[death, :10] - 2).all()
 
 
 def test_what_comes_at_the_end_of_most_bins_starts_with_its_chance() -> None:
@@ -47,6 +48,15 @@ def test_what_comes_at_the_end_of_most_bins_starts_with_its_chance() -> None:
     assert 1 - math.exp(-hazard[0, 0]) == pytest.approx(0.7, abs=0.001)
     assert 0.99 < 1 - math.exp(-2 * hazard[0, 1]) < 1
     assert np.isfinite(hazard).all()
+
+
+def test_a_code_that_was_not_seen_starts_with_half_an_event_that_comes_when_others_do() -> None:
+    """1,000 moments, an hour, a day and fifty days watched: what nobody was seen to have is rare, not impossible."""
+    exposure = np.array([[1000.0, 20_000.0, 1_000_000.0]] * 3)
+    events = np.array([[30.0, 60.0, 10.0], [10.0, 80.0, 10.0], [0.0, 0.0, 0.0]])
+    hazard = log_hazards(events, exposure, (1.0, 24.0)).exp().numpy().astype(float)
+    expected = hazard[2] * exposure[2]
+    np.testing.assert_allclose(expected, 0.5 * np.array([0.2, 0.7, 0.1]) / [1.2, 1.7, 1.1], rtol=1e-3)
 
 
 def test_an_hour_with_an_event_counts_whole(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from sojourn.training.sampler import Sampler
 
 _NUM_BATCHES = 32
 _LOWEST = -20.0
+_LEAST_SHARE = 1e-6
+"""Of the events of a code, in one bin."""
+_LEAST_HOURS = 1e-9
 
 
 def base_log_hazards(sampler: Sampler, plan: Sequence[Step], edges_hours: Sequence[float]) -> torch.Tensor:
@@ -53,12 +56,13 @@ def log_hazards(events: np.ndarray, exposure: np.ndarray, edges_hours: Sequence[
 def _nearby_rate(events: np.ndarray, exposure: np.ndarray) -> np.ndarray:
     """Events per hour in each bin and its two neighbours, shape (V, J).
 
-    The rate over all bins would not do: it is the rate of the many hours after the patients have left. It only
-    limits the rate where nothing was seen around.
+    Where none was seen around, the bin's part of half an event that comes when those of other codes do. The rate over
+    all bins would not do: it is the rate of the many hours after the patients have left.
     """
-    overall = (events.sum(1, keepdims=True) + 0.5) / (exposure.sum(1, keepdims=True) + 1.0)
     seen, hours = (np.pad(x, ((0, 0), (1, 1))) for x in (events, exposure))
     seen, hours = (x[:, :-2] + x[:, 1:-1] + x[:, 2:] for x in (seen, hours))
-    hours = np.maximum(hours, 1e-9)
-    rate: np.ndarray = np.where(seen > 0, seen / hours, np.minimum(overall, 0.5 / hours))
+    total = events.sum(1, keepdims=True)
+    share = (events / np.maximum(total, 1.0)).sum(0) / max(np.count_nonzero(total), 1)
+    unseen = 0.5 * share.clip(_LEAST_SHARE) / np.maximum(exposure, _LEAST_HOURS)
+    rate: np.ndarray = np.where(seen > 0, seen / np.maximum(hours, _LEAST_HOURS), unseen)
     return rate
