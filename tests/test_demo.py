@@ -80,7 +80,7 @@ def test_the_main_job_ends_in_a_page_about_the_unseen_hospital(small_demo: Path)
 def test_tasks_are_done_in_processes_and_those_whose_process_fails_by_the_demo_itself(
     small_demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"unseen": "hospital-6", "local_stays": 40, "seed": 0, "knows_looking": False}
+    settings = {"unseen": "hospital-6", "local_stays": 40, "seed": 0, "has_level": False}
     tasks = [
         DemoTask(out=str(small_demo), name=name, truth=truth, **settings) for name, truth in list(TASKS.items())[:2]
     ]
@@ -114,10 +114,10 @@ def test_the_quick_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(page) > 50_000
     assert 'src="http' not in page
     assert {entry["task"] for entry in result["entries"]} == set(TASKS)
-    assert {entry["method"] for entry in result["entries"]} >= METHODS | {"sojourn-looking"}
+    assert {entry["method"] for entry in result["entries"]} >= METHODS | {"sojourn-levels"}
     # Whose measuring sets the level is not whom the tests ask about.
     store, run = EventStore.open(tmp_path / "demo" / "store"), Run(tmp_path / "demo" / "run")
-    config = AdaptConfig.model_validate(Run(tmp_path / "demo" / "run-looking").settings["adapted"][-1]["config"] | FREE)
+    config = AdaptConfig.model_validate(Run(tmp_path / "demo" / "run-levels").settings["adapted"][-1]["config"] | FREE)
     looked_at = store.subjects["subject_id"].to_numpy()[np.concatenate(subjects_of(store, run, "hospital-6", config))]
     for task in TASKS:
         asked = read_labels(tmp_path / "demo" / "labels" / f"{task}-test.parquet").table["subject_id"]

@@ -29,7 +29,7 @@ def test_no_subject_is_both_learnt_from_and_predicted(tmp_path: Path) -> None:
 
 
 def test_a_task_is_finished_while_no_prediction_is_younger_than_its_evaluation(tmp_path: Path) -> None:
-    task = DemoTask(str(tmp_path), "toy", "toy", unseen="west", local_stays=1, seed=0, knows_looking=False)
+    task = DemoTask(str(tmp_path), "toy", "toy", unseen="west", local_stays=1, seed=0, has_level=False)
     assert not task.is_finished()
     for folder in (task.folder, task.evaluation):
         folder.mkdir(parents=True)

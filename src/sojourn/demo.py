@@ -133,8 +133,8 @@ def demo(
     else:
         pretrain(out / "store", run, config=PretrainConfig.model_validate(settings))
     # As many as are surely among the local stays, the first by the same hash: whom the tests ask about is not read.
-    looking = {"what": "looking", "max_subjects": round(0.86 * size.local_stays)}
-    fitted = adapt(run, out / "store", out / "run-looking", site=unseen, config=looking)
+    levels = {"what": "levels", "max_subjects": round(0.86 * size.local_stays)}
+    fitted = adapt(run, out / "store", out / "run-levels", site=unseen, config=levels)
     tasks = [
         DemoTask(
             out=str(out),
@@ -143,7 +143,7 @@ def demo(
             unseen=unseen,
             local_stays=size.local_stays,
             seed=seed,
-            knows_looking=not fitted.levels.keys().isdisjoint(get_task(name).codes()),
+            has_level=not fitted.levels.keys().isdisjoint(get_task(name).codes()),
         )
         for name, truth in TASKS.items()
     ]

@@ -46,8 +46,8 @@ class DemoTask:
     local_stays: int
     """Labelled stays of that hospital that the local baseline may learn from."""
     seed: int
-    knows_looking: bool
-    """Whether a run that knows how often the hospital looks has to do with this task."""
+    has_level: bool
+    """Whether the run that knows how often the hospital looks and treats has another level for this task."""
 
     @property
     def folder(self) -> Path:
@@ -110,7 +110,7 @@ def _ways(task: DemoTask, labels: Path) -> dict[str, Way]:
 
     return {
         "sojourn": ours(run),
-        **({"sojourn-looking": ours(out / "run-looking")} if task.knows_looking else {}),
+        **({"sojourn-levels": ours(out / "run-levels")} if task.has_level else {}),
         "random-weights": ours(run, control="random-weights", seed=seed),
         "random-weights-probe": random_probe,
         "shuffled-values": ours(run, control="shuffled-values", seed=seed),

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from helpers.toy_process import LACTATE_SHARE, Row, build_toy_store, toy_record
 from sojourn.adaptation.adapt import AdaptReport, _subjects, adapt
-from sojourn.adaptation.config import AdaptConfig
+from sojourn.adaptation.config import LEVELS, AdaptConfig
 from sojourn.adaptation.unlabelled import UnlabelledReader
 from sojourn.errors import ConfigError, RunError
 from sojourn.events.store import EventStore
@@ -78,13 +78,13 @@ def outcomes_apart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
 START = min(row[1] for row in toy_record(7, "west", 0) if row[1] is not None)
 
 
-@pytest.mark.parametrize("what", ["site", "all", "looking"])
+@pytest.mark.parametrize("what", ["site", "all", "looking", "levels"])
 def test_outcomes_are_not_looked_at(
     toy_run: Path, outcomes_apart: tuple[Path, Path], tmp_path: Path, what: str
 ) -> None:
     found = []
     for name, store in zip(("plain", "labelled"), outcomes_apart, strict=True):
-        config = {"what": what, "epochs": None if what == "looking" else 1, "instants_per_batch": 512}
+        config = {"what": what, "epochs": None if what in LEVELS else 1, "instants_per_batch": 512}
         adapt(toy_run, store, tmp_path / name, site="west", config=config)
         found.append(weights(tmp_path / name))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

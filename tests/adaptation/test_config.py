@@ -48,8 +48,8 @@ def test_settings_are_taken_as_they_are_or_read() -> None:
     [
         (FinetuneConfig, {"method": "full", "rank": 4}, "rank is of method lora; got method full. See x."),
         (FinetuneConfig, {"method": "head", "rank": 4}, "rank is of method lora; got method head. See x."),
-        (AdaptConfig, {"level_prior": 0.1}, "level_prior is of what looking; got what site. See x."),
-        (AdaptConfig, {"what": "looking", "epochs": 3}, "leave out epochs and learning_rate. See x."),
+        (AdaptConfig, {"level_prior": 0.1}, "level_prior is of what looking and levels; got what site. See x."),
+        (AdaptConfig, {"what": "levels", "epochs": 3}, "leave out epochs and learning_rate. See x."),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused(

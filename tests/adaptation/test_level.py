@@ -16,7 +16,7 @@ from sojourn.errors import RunError
 from sojourn.events.store import EventStore
 from sojourn.inference.histories import Moments
 from sojourn.inference.risk import Question, query_risk
-from sojourn.training.looking import Looking
+from sojourn.training.observed import Ratio
 from sojourn.training.run import Run
 
 HIGH_LACTATE = "OUTCOME//lactate_gt_4"
@@ -95,7 +95,7 @@ def test_what_few_patients_say_counts_less(toy_run: Path) -> None:
     known = known_looking(Run(toy_run))
     assert known[HIGH_LACTATE].num_subjects > 50
     ratio = known[HIGH_LACTATE].ratio
-    found = [{HIGH_LACTATE: Looking(2 * ratio, variance, 20)} for variance in (0.0, 0.1, 1e6)]
+    found = [{HIGH_LACTATE: Ratio(2 * ratio, variance, 20)} for variance in (0.0, 0.1, 1e6)]
     shifts = [shifts_of(known, told, prior=0.5)[HIGH_LACTATE] for told in found]
     assert math.log(2) >= shifts[0] > shifts[1] > shifts[2]
     assert shifts[2] == pytest.approx(0, abs=1e-6)

@@ -77,6 +77,7 @@ def test_adapt(toy_run: Path, toy_store: Path, tmp_path: Path, capsys: pytest.Ca
         (("finetune", "run", "store", "labels", "new", "--rank", 8, "--method", "head"), "--method lora"),
         (("adapt", "run", "store", "new", "--site", "a", "--level-prior", 0.5), "--what looking"),
         (("adapt", "run", "store", "new", "--site", "a", "--what", "looking", "--epochs", 3), "leave out --epochs"),
+        (("adapt", "run", "store", "new", "--site", "a", "--what", "levels", "--learning-rate", 1), "--what levels"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(

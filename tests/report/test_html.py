@@ -114,7 +114,10 @@ def test_a_fine_tuned_run_is_not_called_zero_shot(synthetic_run: Path, tmp_path:
     assert "which the model never saw in pre-training" in told
 
 
-def test_headline_tells_of_a_level_set_by_how_often_the_hospital_looks(synthetic_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("habit", ["looking", "levels"])
+def test_headline_tells_of_a_level_set_by_the_habits_of_the_hospital(
+    synthetic_run: Path, tmp_path: Path, habit: str
+) -> None:
     assert "How often a hospital measures" not in report(synthetic_run, tmp_path / "one.html").read_text()
     run = tmp_path / "run"
     shutil.copytree(synthetic_run, run)
@@ -122,7 +125,7 @@ def test_headline_tells_of_a_level_set_by_how_often_the_hospital_looks(synthetic
         content = json.loads(path.read_text())
         ours = [entry for entry in content["entries"] if look(entry["method"]).kind == "ours"]
         ratio = {"expected_observed": {"value": 1.234, "lower": 1.1, "upper": 1.3}}
-        content["entries"] += [e | {"method": "sojourn-looking", "metrics": e["metrics"] | ratio} for e in ours]
+        content["entries"] += [e | {"method": f"sojourn-{habit}", "metrics": e["metrics"] | ratio} for e in ours]
         path.write_text(json.dumps(content))
     told = report(run, tmp_path / "other.html").read_text()
     assert "How often a hospital measures" in told

@@ -1,4 +1,4 @@
-"""Adapting to a hospital by its unlabelled records: its site vector, its habit of looking, or every weight."""
+"""Adapting to a hospital by its unlabelled records: its site vector, its habits of looking and treating, or all."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sojourn.adaptation.config import PAGE, AdaptConfig
+from sojourn.adaptation.config import LEVELS, PAGE, AdaptConfig
 from sojourn.adaptation.descent import Objective, descend
 from sojourn.adaptation.identity import run_identity, store_identity
 from sojourn.adaptation.level import fit_levels
@@ -55,7 +55,7 @@ class AdaptReport:
     was_finished: bool
     """Whether there was nothing left to do."""
     levels: dict[str, float] = field(default_factory=dict)
-    """Factors of the hazards of outcomes, by their codes, for `looking`."""
+    """Factors of the hazards of outcomes, by their codes, for `looking` and `levels`."""
 
 
 def adapt(
@@ -66,9 +66,10 @@ def adapt(
     With `what="site"`, a vector for the hospital is fitted, which says when it records and what (the policy), and no
     other weight changes. With `what="all"`, pre-training goes on at a low rate with every weight. With
     `what="looking"`, nothing is trained: the hazards of outcomes that show in a measured value only are multiplied by
-    how much more often the hospital measures than the known ones do (`sojourn.training.looking`). The new run knows
-    the site by its name. A tenth of the subjects chooses the epoch, the start among them; `looking` has no epochs and
-    reads all.
+    how much more often the hospital measures than the known ones do (`sojourn.training.looking`); with
+    `what="levels"` those of starts of treatments too, by how much more often it treats than was asked
+    (`sojourn.adaptation.treating`). The new run knows the site by its name. A tenth of the subjects chooses the epoch,
+    the start among them; `looking` and `levels` have no epochs and read all.
 
     Parameters
     ----------
@@ -84,14 +85,15 @@ def adapt(
     ConfigError
         If the store has too few subjects of the site, or the run's network sees no site and `what` is "site".
     RunError
-        If `new_run` holds something else, or `what` is "looking" and the run does not say how often others look.
+        If `new_run` holds something else, or `what` is "looking" or "levels" and the run does not say how often others
+        look.
 
     Notes
     -----
     Risks that are asked (`predict --method query`) do not depend on the site vector: it changes likelihoods and
-    simulated futures. `what="looking"` changes the level of some risks and leaves their order. `what="all"` changes
-    everything. Outcomes (target-only events) are not used, nor what is known only through them, unless `outcomes` is
-    set.
+    simulated futures. `what="looking"` and `what="levels"` change the level of some risks and leave their order.
+    `what="all"` changes everything. Outcomes (target-only events) are not used, nor what is known only through them,
+    unless `outcomes` is set; for `levels` those of treatments are, as the records themselves show their starts.
     """
     settings, began = settings_of(AdaptConfig, config, page=PAGE), time.monotonic()
     base, opened = Run(run), EventStore.open(store)
@@ -117,10 +119,11 @@ def adapt(
     reader = kind(opened, base.vocabulary, sites)
     with unfinished_run(new_run, made_by) as folder:
         scores, best, levels = [], 0, {}
-        if settings.what == "looking":
+        if settings.what in LEVELS:
             everyone = np.sort(np.concatenate([rows, tuning_rows]))
             rows, tuning_rows = everyone, everyone[:0]
-            levels = fit_levels(network, base, reader, everyone, settings.level_prior)
+            treats = settings.what == "levels"
+            levels = fit_levels(network, base, reader, everyone, settings.level_prior, treats=treats)
         else:
             make = _site_objective if settings.what == "site" else _whole_objective
             objective = make(network, reader, base, (rows, tuning_rows), sites.index(site) + 1, settings)

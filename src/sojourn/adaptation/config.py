@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FINETUNE_RATES = {"full": 1e-4, "lora": 5e-4, "head": 3e-4}
 ADAPT_RATES = {"site": 2e-2, "all": 3e-4}
 ADAPT_EPOCHS = {"site": 5, "all": 1}
+LEVELS = ("looking", "levels")
+"""Ways to adapt that move the level of risks, and train nothing."""
 PAGE = "docs/adaptation.md"
 """Where these settings are explained."""
 
@@ -71,8 +73,9 @@ class AdaptConfig(DescentConfig):
     0.0003
     """
 
-    what: Literal["site", "all", "looking"] = "site"
-    """The site's vector alone, every weight, or the level of outcomes that depend on how often somebody looks."""
+    what: Literal["site", "all", "looking", "levels"] = "site"
+    """The site's vector alone, every weight, or the level of outcomes: of those that depend on how often somebody
+    looks, or of treatments too."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the site's records; by default 5 for the few numbers of a vector, 1 for every weight."""
     outcomes: bool = False
@@ -80,16 +83,16 @@ class AdaptConfig(DescentConfig):
     max_subjects: Annotated[int, Field(ge=2)] | None = None
     """Subjects that are read at most, chosen by a hash of their ids."""
     level_prior: Annotated[float, Field(ge=0)] = 0.5
-    """Standard deviation, on the log-hazard scale, by which hospitals are expected to differ in how often they look; of
-    `looking` only."""
+    """Standard deviation, on the log-hazard scale, by which hospitals are expected to differ in how often they look, or
+    treat; of `looking` and `levels` only."""
 
     @model_validator(mode="after")
     def _trained(self) -> "AdaptConfig":
-        if self.what == "looking" and (self.epochs, self.learning_rate) != (None, None):
-            msg = "what looking trains nothing; leave out epochs and learning_rate"
+        if self.what in LEVELS and (self.epochs, self.learning_rate) != (None, None):
+            msg = f"what {self.what} trains nothing; leave out epochs and learning_rate"
             raise ValueError(msg)
-        if self.what != "looking" and self.level_prior != type(self).model_fields["level_prior"].default:
-            msg = f"level_prior is of what looking; got what {self.what}"
+        if self.what not in LEVELS and self.level_prior != type(self).model_fields["level_prior"].default:
+            msg = f"level_prior is of what {' and '.join(LEVELS)}; got what {self.what}"
             raise ValueError(msg)
         return self
 

@@ -74,7 +74,7 @@ def adapt(
     new_run: _NewRun,
     site: Annotated[str, typer.Option(help="Name of the hospital in the store.")],
     what: Annotated[
-        str, typer.Option(help="site: its vector alone. all: every weight, at a low rate. looking: levels.")
+        str, typer.Option(help="site: its vector alone. all: every weight, at a low rate. looking, levels: see above.")
     ] = "site",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the records; 5 for site, 1 for all.")] = None,
     outcomes: Annotated[
@@ -82,7 +82,7 @@ def adapt(
     ] = False,
     max_subjects: Annotated[int | None, typer.Option(min=2, help="Subjects that are read at most.")] = None,
     level_prior: Annotated[
-        float | None, typer.Option(min=0, help="For looking: how far a log-level may lie from 0 (default 0.5).")
+        float | None, typer.Option(min=0, help="For looking, levels: how far a log-level may lie from 0 (default 0.5).")
     ] = None,
     learning_rate: _Rate = None,
     seed: Seed = 0,
@@ -91,14 +91,16 @@ def adapt(
     """Fit a run to a hospital by its records, which need no labels.
 
     looking: risks of what shows in a measured value (a lactate above 4) rise or fall with how often the hospital looks.
+    levels: those of treatments (vasopressors, ventilation) too, with how often it starts them.
 
-    Example: [dim]sojourn adapt runs/five stores/sixth runs/six --site rowan --what looking[/]
+    Example: [dim]sojourn adapt runs/five stores/sixth runs/six --site rowan --what levels[/]
     """
-    one_of("--what", what, ("site", "all", "looking"))
-    if level_prior is not None and what != "looking":
-        raise typer.BadParameter("--level-prior is of levels: add --what looking")
-    if (epochs, learning_rate) != (None, None) and what == "looking":
-        raise typer.BadParameter("--what looking trains nothing: leave out --epochs and --learning-rate")
+    one_of("--what", what, ("site", "all", "looking", "levels"))
+    is_level = what in ("looking", "levels")
+    if level_prior is not None and not is_level:
+        raise typer.BadParameter("--level-prior is of levels: add --what looking or --what levels")
+    if (epochs, learning_rate) != (None, None) and is_level:
+        raise typer.BadParameter(f"--what {what} trains nothing: leave out --epochs and --learning-rate")
     from sojourn.adaptation.adapt import adapt as fit
 
     asked = {"what": what, "epochs": epochs, "outcomes": outcomes, "max_subjects": max_subjects}

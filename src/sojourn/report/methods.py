@@ -7,8 +7,8 @@ from typing import NamedTuple
 from sojourn.report.artifacts import Entry
 
 OVERALL = "overall"
-LOOKING = "looking"
-"""In the name of a method of ours whose level was set by how often the hospital looks (`adapt --what looking`)."""
+LEVELS = ("looking", "levels")
+"""In the names of methods of ours whose level was set by a hospital's habits (`adapt --what looking`, `levels`)."""
 
 
 class Look(NamedTuple):
@@ -29,7 +29,7 @@ _LOOKS = (
     ("truth", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("ceiling", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
     ("oracle", Look("ceiling", "True risk (ceiling)", "fourth", "diamond")),
-    (LOOKING, Look("ours", "Sojourn, level of the site", "ours", "ring")),
+    *((name, Look("ours", "Sojourn, level of the site", "ours", "ring")) for name in LEVELS),
     ("simulat", Look("ours", "Sojourn, simulated", "ours", "ring")),
     ("query", Look("ours", "Sojourn, zero-shot", "ours", "circle")),
     ("sojourn", Look("ours", "Sojourn", "ours", "circle")),
@@ -50,7 +50,7 @@ def look(method: str) -> Look:
     'LightGBM (local 500)'
     >>> look("query").kind, look("something").kind, look("random_weights").kind, look("random-forest").kind
     ('ours', 'other', 'control', 'other')
-    >>> look("sojourn-looking (query)").label
+    >>> look("sojourn-levels (query)").label
     'Sojourn, level of the site'
     """
     name = method.lower().replace("_", "-")

@@ -5,18 +5,17 @@ twice as often records nearly twice as many. Over moments i of a hospital's reco
 within a day, m_i the probability that any of its codes is measured within that day or what is left of the record, both
 by the model as for an unknown hospital, and y_i whether one was:
 
-    R = (sum of r_i y_i) / (sum of r_i m_i),    var log R = sum over subjects s of (r_s y_s / A - r_s m_s / B)²
+    R = (sum of r_i y_i) / (sum of r_i m_i)
 
-A and B being numerator and denominator (delta method, subjects independent). Weighted by the risk, R tells how often
-those are looked at in whom something would be found. No value that was found, and no outcome, has a part in it beyond
-saying who is not at risk of a first event: those in whom it was found in the day before.
+with the variance of its logarithm as in `sojourn.training.observed`. Weighted by the risk, R tells how often those are
+looked at in whom something would be found. No value that was found, and no outcome, has a part in it beyond saying who
+is not at risk of a first event: those in whom it was found in the day before.
 
 Shape letters: Q moments, C codes, S subjects, P pairs of a moment and a code that its record holds.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,15 +27,10 @@ from sojourn.model import Network
 from sojourn.model.summary import VALUE_STATISTICS, CodeStatistics
 from sojourn.tasks.outcomes import ValueOutcome, matching_codes, outcomes
 from sojourn.tasks.own_outcomes import kept_outcomes
-from sojourn.training.batches import collate, pack
-from sojourn.training.plan import cut, epoch_steps
+from sojourn.training.observed import HORIZON_HOURS, MIN_SUBJECTS, Ratio, cumulative, random_moments, ratio
 from sojourn.training.records import Bools, Floats, Ints, RecordReader
-from sojourn.training.targets import FirstTargets, Moments, draw_moments, first_targets
+from sojourn.training.targets import FirstTargets, Moments
 
-HORIZON_HOURS = 24.0
-MIN_SUBJECTS = 10
-"""Measured subjects below which nothing is said of an outcome."""
-_QUERIES, _INSTANTS = 512, 2048
 _LARGEST, _SMALLEST = VALUE_STATISTICS.index("max_24h"), VALUE_STATISTICS.index("min_24h")
 
 
@@ -50,17 +44,6 @@ class Watched(NamedTuple):
     definition: ValueOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class Looking:
-    """Measuring that was seen, over what was expected of an unknown hospital."""
-
-    ratio: float
-    variance: float
-    """Of the ratio's logarithm."""
-    num_subjects: int
-    """Subjects who were measured."""
-
-
 def watched(vocabulary: ModelVocabulary, asked: Sequence[str], store: EventStore) -> list[Watched]:
     """Outcomes among those that a run asks for (codes) whose measuring can be seen: a value crosses a threshold."""
     known = vocabulary.table["code"].to_list()
@@ -72,10 +55,9 @@ def watched(vocabulary: ModelVocabulary, asked: Sequence[str], store: EventStore
     return found
 
 
-@torch.inference_mode()
 def looking(
     network: Network, reader: RecordReader, rows: Ints, asked: Sequence[Watched], *, context: int
-) -> dict[str, Looking]:
+) -> dict[str, Ratio]:
     """Observed over expected measuring of each outcome at random moments of some subjects, by the outcome's code.
 
     Parameters
@@ -87,35 +69,17 @@ def looking(
     context : instants that the network sees at once.
     """
     sums = np.zeros((2, len(asked), len(rows)))
-    place = np.zeros(len(reader.store), dtype=np.int64)
-    place[rows] = np.arange(len(rows))
-    num_instants = reader.store.subjects["num_instants"].to_numpy().astype(np.int64)[rows]
-    plan = epoch_steps(rows, num_instants, context=context, instants_per_batch=_INSTANTS, seed=0, epoch=0)
     codes = np.unique([code for one in asked for code in (one.outcome, *one.codes)]).astype(np.int64)
     column = {int(code): i for i, code in enumerate(codes)}
-    for number, step in enumerate(plan if asked else ()):
-        records = reader.read(step.rows)
-        windows = cut(records, step, context)
-        layout = pack(windows)
-        moments = draw_moments(
-            records,
-            windows,
-            layout,
-            rng=np.random.default_rng([0, number]),
-            num_heads=network.config.num_bootstrap_heads,
-            max_queries=_QUERIES,
-            with_past=True,
-        )
-        batch = collate(records, windows, layout)
-        targets = first_targets(records, moments, codes)
-        subject = place[step.rows[moments.subject.numpy()]]
-        watched_h = np.minimum(moments.watched.numpy(), HORIZON_HOURS)
-        hazards = _cumulative(network, network.states(batch).flatten(0, 1), moments, targets.code, watched_h)
+    for at in random_moments(network, reader, rows, codes, context=context):
+        watched_h = at.moments.watched.clamp(max=HORIZON_HOURS)
+        day = cumulative(network, at.log_hazard, torch.full_like(watched_h, HORIZON_HOURS))
+        hazards = _Hazards(day, cumulative(network, at.log_hazard, watched_h))
         for i, one in enumerate(asked):
-            terms = _terms(one, hazards, watched_h, moments, targets, column)
-            sums[:, i] += [np.bincount(subject, term, len(rows)) for term in terms]
+            terms = _terms(one, hazards, watched_h.numpy(), at.moments, at.targets, column)
+            sums[:, i] += [np.bincount(at.subject, term, len(rows)) for term in terms]
     names = reader.vocabulary.table["code"]
-    found = {names[one.outcome]: _ratio(*sums[:, i]) for i, one in enumerate(asked)}
+    found = {names[one.outcome]: ratio(*sums[:, i]) for i, one in enumerate(asked)}
     return {name: told for name, told in found.items() if told.num_subjects >= MIN_SUBJECTS}
 
 
@@ -126,17 +90,6 @@ class _Hazards(NamedTuple):
     """(Q, C) over the horizon."""
     watched: Floats
     """(Q, C) over as much of it as the record goes on."""
-
-
-def _cumulative(
-    network: Network, h_KD: torch.Tensor, moments: Moments, code_C: torch.Tensor, watched_h: Floats
-) -> _Hazards:
-    log_hazard = network.first_log_hazard(h_KD[moments.position], moments.time_features(), moments.past, code_C)
-    over = (torch.full((len(watched_h),), HORIZON_HOURS), torch.from_numpy(watched_h))
-    parts = (
-        network.first_head.cumulative(log_hazard, hours[:, None, None].expand(log_hazard.shape[:-1])) for hours in over
-    )
-    return _Hazards(*(part.mean(1).numpy() for part in parts))
 
 
 def _terms(
@@ -174,12 +127,3 @@ def _crossed(one: Watched, past: CodeStatistics, num_moments: int) -> Bools:
 
 def _or(limit: float | None, otherwise: float) -> float:
     return otherwise if limit is None else limit
-
-
-def _ratio(observed_S: Floats, expected_S: Floats) -> Looking:
-    observed, expected = observed_S.sum(), expected_S.sum()
-    num_measured = int((observed_S > 0).sum())
-    if not num_measured:
-        return Looking(0.0, math.inf, 0)
-    spread = observed_S / observed - expected_S / expected
-    return Looking(float(observed / expected), float((spread**2).sum()), num_measured)

@@ -9,7 +9,7 @@ from sojourn.report.artifacts import Entry, Estimate, RunFolder, taught_tasks, u
 from sojourn.report.blocks import Block, Section, Table, Tile, Tiles, paragraph
 from sojourn.report.figures.forest import auroc
 from sojourn.report.formatting import count, interval, interval_cell, percent, plain_outcome
-from sojourn.report.methods import LOOKING, OVERALL, headline_group, look, main_entry, select, sites_of, tasks_of
+from sojourn.report.methods import LEVELS, OVERALL, headline_group, look, main_entry, select, sites_of, tasks_of
 from sojourn.report.sections.missing import missing
 
 EXPECTED_OBSERVED_RANGE = (0.8, 1.25)
@@ -133,19 +133,20 @@ def _chance(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> list[
 
 
 def _levels(entries: Sequence[Entry], tasks: Sequence[str], group: str) -> list[Block]:
-    """What expected:observed comes to where the level was set by how often the hospital looks."""
+    """What expected:observed comes to where the level was set by how often the hospital looks and treats."""
     found = []
     for task in tasks:
         for entry in select(entries, task=task, group=group, kinds=("ours",)):
-            if LOOKING in entry.method.lower():
+            if any(name in entry.method.lower() for name in LEVELS):
                 ratio = entry.metrics.get("expected_observed", NO_ESTIMATE)
                 found.append(f"{plain_outcome(task)} {interval(*ratio)}")
     if not found:
         return []
     return [
         paragraph(
-            "How often a hospital measures sets the level of what shows in a measured value only. Told by unlabelled "
-            "stays of the hospital, with no outcome counted and nothing trained, expected:observed is: {}.",
+            "How often a hospital measures sets the level of what shows in a measured value only, and how readily it "
+            "treats that of treatments. Told by unlabelled stays of the hospital, with nothing trained, "
+            "expected:observed is: {}.",
             "; ".join(found),
         )
     ]
