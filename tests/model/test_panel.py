@@ -11,7 +11,6 @@ from helpers.panels import mates_by_definition
 from sojourn.inference.panels import OpenPanels
 from sojourn.model import Batch, Network
 from sojourn.model.panel import (
-    NEVER,
     NUM_MATES,
     LastEvent,
     Mates,
@@ -19,9 +18,8 @@ from sojourn.model.panel import (
     find_mates,
     mates_of,
     open_codes,
-    panels_of,
 )
-from sojourn.model.recency import LONGEST_S, PastOfCodes, past_of_codes
+from sojourn.model.recency import LONGEST_S, PastOfCodes, known_codes, past_of_codes
 
 END = 12
 
@@ -34,7 +32,7 @@ def mates_in(batch: Batch) -> tuple[Mates, list[Mates]]:
     last = torch.cumsum(count, 0) - 1
     before = torch.cat([torch.where(rank == 0, -1, torch.roll(code, 1)), code[last]])
     of = torch.cat([inverse, torch.arange(len(instants))])
-    found = mates_of(batch, past_of_codes(batch, instants), is_scored, before, last, of, END)
+    found = mates_of(batch, known_codes(past_of_codes(batch, instants)), is_scored, before, last, of, END)
     left = batch.times_left[is_scored]
     wanted = []
     for n, k in enumerate(of.tolist()):
@@ -47,14 +45,14 @@ def mates_in(batch: Batch) -> tuple[Mates, list[Mates]]:
     return found, wanted
 
 
-@given(st.integers(0, 10_000), st.integers(1, 300))
-def test_mates_are_those_of_the_definition(seed: int, chunk: int) -> None:
+@given(st.integers(0, 10_000), st.integers(1, 20))
+def test_mates_are_those_of_the_definition(seed: int, at_once: int) -> None:
     rng = np.random.default_rng(seed)
     record = random_record(seed, 8)
     if rng.random() < 0.3:  # a code that came too long ago
         record = record._replace(minutes=[*record.minutes[:4], *(m + LONGEST_S // 60 for m in record.minutes[4:])])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sojourn.model.panel._CHUNK", chunk)
+        patch.setattr("sojourn.model.panel._AT_ONCE", at_once)
         found, wanted = mates_in(make_batch([[record]]))
     assert torch.equal(found.code, torch.cat([one.code for one in wanted]))
     is_mate = found.code >= 0
@@ -93,11 +91,13 @@ def test_codes_of_a_window_may_be_any_and_some_are_none() -> None:
         torch.tensor([[600.0, NAN, 600.0, NAN]]),
     )
     instant, rank, ago = torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([60.0, 120.0, NAN])
-    panels = panels_of(past, instant, rank, ago[:2], torch.tensor([600.0, NAN]))
-    assert panels.rank.tolist() == [[0, 1, 0, NEVER]]
-    assert panels.is_twice.tolist() == [[True, False, True, False]]
+    opened = open_codes(known_codes(past), instant, rank, ago[:2], torch.tensor([600.0, NAN]))
+    assert opened.code.tolist() == [3, 5, 8]
+    assert opened.rank.tolist() == [0, 1, 0]
+    assert opened.is_twice.tolist() == [True, False, True]
+    assert opened.per_instant.tolist() == [3]
     last = LastEvent(torch.tensor([3, 5, -1]), ago, torch.tensor([0.0, 1.0, NAN]), torch.tensor([1, 2, 0]))
-    found = find_mates(last, open_codes(panels), torch.zeros(3, dtype=torch.int64), 9)
+    found = find_mates(last, opened, torch.zeros(3, dtype=torch.int64), 9)
     assert found.code[:, :3].tolist() == [[8, 9, -1], [8, 9, -1], [-1, -1, -1]]
     assert found.kind[:2, :2].tolist() == [[2 * NUM_MATES, 1], [3 * NUM_MATES, 1]]
     assert found.code[:, -1].tolist() == [3, 5, -1]
@@ -108,7 +108,7 @@ def test_a_record_without_a_past_has_no_panels() -> None:
     nothing, none = torch.empty(2, 0), torch.tensor([NAN])
     last = LastEvent(torch.tensor([1]), none, none, torch.tensor([1]))
     past = PastOfCodes(nothing.long(), nothing, nothing)
-    opened = open_codes(panels_of(past, torch.tensor([0]), torch.tensor([0]), none, none))
+    opened = open_codes(known_codes(past), torch.tensor([0]), torch.tensor([0]), none, none)
     found = find_mates(last, opened, torch.tensor([0]), END)
     assert found.code.tolist() == [[-1] * NUM_MATES + [1]]
 

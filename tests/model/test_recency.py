@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sojourn.model import Network
-from sojourn.model.recency import LONGEST_S, NUM_KNOTS, RecencyBias
+from sojourn.model.recency import LONGEST_S, NUM_KNOTS, PastOfCodes, RecencyBias, known_codes
 
 DAY_S, NAN = 86400.0, float("nan")
 
@@ -23,8 +23,10 @@ def recency() -> RecencyBias:
 
 @torch.no_grad()
 def at(recency: RecencyBias, delay: float, interval: float, code: int = 2) -> float:
-    table = recency.table(torch.ones(5, 3))
-    return recency(table, torch.tensor([code]), torch.tensor([delay]), torch.tensor([interval])).item()
+    past = PastOfCodes(torch.tensor([[code]]), torch.tensor([[delay]]), torch.tensor([[interval]]))
+    bias = recency(recency.table(torch.ones(5, 3)), known_codes(past))
+    assert bias.count_nonzero() == bias[0, code].count_nonzero()
+    return bias[0, code].item()
 
 
 def test_a_code_that_never_came_or_long_ago_gets_nothing(recency: RecencyBias) -> None:
@@ -55,6 +57,17 @@ def test_training_starts_without_it_and_an_unseen_code_has_it_from_its_embedding
     assert at(fresh, 3600.0, 3600.0) != 0.0
 
 
+def test_known_codes_are_those_that_came_within_two_weeks() -> None:
+    code = torch.tensor([[1, 4, -1], [0, 2, 3]])
+    delay = torch.tensor([[60.0, NAN, NAN], [1.1 * LONGEST_S, 0.0, float(LONGEST_S)]])
+    known = known_codes(PastOfCodes(code, delay, delay + 1))
+    assert [field.tolist() for field in known[:3]] == [[0, 1, 1], [1, 2, 3], [60.0, 0.0, LONGEST_S]]
+    assert known.interval.tolist() == [61.0, 1.0, LONGEST_S + 1.0]
+    assert known.num_instants == 2
+    empty = torch.empty(3, 0)
+    assert known_codes(PastOfCodes(empty.long(), empty, empty)).num_instants == 3
+
+
 def test_the_dense_and_the_sparse_form_agree(network: Network) -> None:
     embedding, recency = network.events.codes(), network.code_head.recency
     assert recency is not None
@@ -63,9 +76,8 @@ def test_the_dense_and_the_sparse_form_agree(network: Network) -> None:
     dense = network.code_head.recency_of_all(embedding, delay, interval)
     assert dense is not None
     for code in range(12):
-        one = recency(
-            recency.table(embedding), torch.tensor([code]), delay[0, code : code + 1], interval[0, code : code + 1]
-        )
+        past = PastOfCodes(torch.tensor([[code]]), delay[:, code : code + 1], interval[:, code : code + 1])
+        one = recency(recency.table(embedding), known_codes(past))[0, code]
         assert one.item() == pytest.approx(dense[0, code].item())
     assert (dense != 0).sum() == 2
 
@@ -75,7 +87,8 @@ def test_the_gradient_is_that_of_the_definition(recency: RecencyBias) -> None:
     code, draw = torch.arange(5).repeat(8), torch.Generator().manual_seed(0)
     delay = torch.exp(torch.rand(40, generator=draw) * 14)
     interval = torch.where(torch.rand(40, generator=draw) < 0.3, torch.nan, delay.roll(1))
-    recency(table, code, delay, interval).square().sum().backward()
+    known = known_codes(PastOfCodes(code[:, None], delay[:, None], interval[:, None]))
+    recency(table, known).square().sum().backward()
     assert table.grad is not None
     step, found = 1e-2, torch.zeros_like(table)
     with torch.no_grad():
@@ -85,6 +98,6 @@ def test_the_gradient_is_that_of_the_definition(recency: RecencyBias) -> None:
                 for sign in (step, -step):
                     moved = table.clone()
                     moved[i, j] += sign
-                    ends.append(recency(moved, code, delay, interval).square().double().sum())
+                    ends.append(recency(moved, known).square().double().sum())
                 found[i, j] = (ends[0] - ends[1]) / (2 * step)
     torch.testing.assert_close(table.grad, found, rtol=1e-2, atol=1e-2)

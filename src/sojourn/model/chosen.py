@@ -49,11 +49,6 @@ class DecisionBias(NamedTuple):
     value: Tensor
     """(N, S) float32."""
 
-    def dense(self, num_codes: int) -> Tensor:
-        """The same for every code, shape (N, V)."""
-        place = torch.where(self.code < 0, num_codes, self.code)
-        return self.value.new_zeros(len(self.value), num_codes + 1).scatter_add(1, place, self.value)[:, :num_codes]
-
     def add_to(self, logit_NV: Tensor) -> None:
         """Add it, in place."""
         is_some = self.code >= 0

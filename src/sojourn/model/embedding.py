@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from sojourn.model.config import CodeTable
 from sojourn.model.features import bumps, delay_features
 from sojourn.model.linear import Linear
+from sojourn.model.places import places
 
 _NUM_VALUE, _NUM_CHANGE, _NUM_DELAY = 17, 11, 8
 NUM_PREVIOUS_FEATURES = _NUM_VALUE + 2 + _NUM_DELAY + 1
@@ -204,9 +205,9 @@ def _sum_of_earlier(phi_ED: Tensor, rank_E: Tensor) -> Tensor:
     """
     if not len(phi_ED):
         return phi_ED
-    total, step, longest = phi_ED, 1, int(rank_E.max())
+    total, step, longest = phi_ED.clone(), 1, int(rank_E.max())
     while step <= longest:
-        shifted = torch.cat([total.new_zeros(step, total.shape[1]), total[:-step]])
-        total = total + torch.where((rank_E >= step)[:, None], shifted, 0.0)
+        row = places(rank_E >= step)
+        total.index_add_(0, row, total.index_select(0, row - step))
         step *= 2
     return total - phi_ED

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sojourn.model.backbone import Backbone
 from sojourn.model.batch import Batch
 from sojourn.model.cache import RollingCache
-from sojourn.model.chosen import DecisionBias, InstantBias
+from sojourn.model.chosen import InstantBias
 from sojourn.model.config import CodeTable, ModelConfig
 from sojourn.model.embedding import NUM_RECENT, Earlier, EventEmbedding, earlier_events, sum_by_instant
 from sojourn.model.features import NUM_TIME_FEATURES, time_features
@@ -30,7 +30,7 @@ from sojourn.model.panel import Mates, mates_of
 from sojourn.model.physiology import ValueHead
 from sojourn.model.policy import CodeHead, GapHead, gap_log_mass, gap_log_survival
 from sojourn.model.queries import FirstEventHead, ValueQueryHead
-from sojourn.model.recency import past_of_codes
+from sojourn.model.recency import known_codes, past_of_codes
 from sojourn.model.summary import CodeStatistics
 
 
@@ -226,12 +226,11 @@ class Network(nn.Module):
         head, (position_K, last_K, instant_N) = self.code_head, where
         if head.recency is None and head.panel is None:
             return None, None
-        past, recency, mates = past_of_codes(batch, position_K), None, None
+        known, recency, mates = known_codes(past_of_codes(batch, position_K)), None, None
         if head.recency is not None:
-            bias = head.recency(head.recency.table(embedding_VD), past.code, past.delay, past.interval)
-            recency = InstantBias(DecisionBias(past.code, bias).dense(len(embedding_VD)), instant_N)
+            recency = InstantBias(head.recency(head.recency.table(embedding_VD), known), instant_N)
         if head.panel is not None:
-            mates = mates_of(batch, past, is_scored, last_code_N, last_K, instant_N, len(head.bias) - 1)
+            mates = mates_of(batch, known, is_scored, last_code_N, last_K, instant_N, len(head.bias) - 1)
         return recency, mates
 
     def _value_log_prob(self, batch: Batch, u_ED: Tensor, is_scored: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ times it came the last time. o is a code's own, m zero for all other codes and f
 is to this model what copying from its context is to a model of tokens: a state of some hundred numbers need not hold
 which of thousands of codes are written together.
 
-Shape letters: K instants, E events, N decisions, D width of the decoder, S codes with a past, V codes, R places,
-J kinds.
+Shape letters: K instants, E events, N decisions, D width of the decoder, P pairs of an instant and a code in an opened
+panel, V codes, R places, J kinds.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from sojourn.model.batch import Batch
 from sojourn.model.linear import Linear
-from sojourn.model.recency import LONGEST_S, PastOfCodes
+from sojourn.model.places import places
+from sojourn.model.recency import LONGEST_S, KnownCodes
 
 NUM_MATES = 8
 """A decision knows its next mates only: each further one comes first only where all before it are left out."""
@@ -29,8 +30,8 @@ NUM_AGAIN = 5
 """Kinds of the last code itself: it never came; the last time it came less often than now, as often, more often by one,
 by several."""
 NEVER = 2**30
-_CHUNK = 2**22
-"""Pairs of decisions and codes that are compared at a time."""
+_AT_ONCE = 2 * NUM_MATES
+"""Open codes behind the last one that a decision looks at in one go."""
 
 
 class Mates(NamedTuple):
@@ -76,19 +77,6 @@ class LastEvent(NamedTuple):
     """(N,) int64, events of the instant so far."""
 
 
-class Panels(NamedTuple):
-    """The codes that K instants have seen, and the panels that the events of each instant open."""
-
-    code: Tensor
-    """(K, S) int64, in increasing order; -1 for none."""
-    delay: Tensor
-    """(K, S) float32, seconds since the code's last record before the instant; NaN for none."""
-    rank: Tensor
-    """(K, S) int64, rank of the event that opens its panel; `NEVER` without one."""
-    is_twice: Tensor
-    """(K, S) bool, whether the code came along with that event's the time before too."""
-
-
 class OpenCodes(NamedTuple):
     """P codes that lie in opened panels, by instant and in increasing order."""
 
@@ -99,46 +87,36 @@ class OpenCodes(NamedTuple):
     rank: Tensor
     """(P,) int64, rank of the event that opens its panel."""
     is_twice: Tensor
-    """(P,) bool, as in `Panels`."""
+    """(P,) bool, whether the code came along with that event's the time before too."""
     per_instant: Tensor
     """(K,) int64, how many each instant has."""
 
 
-def panels_of(past: PastOfCodes, instant_E: Tensor, rank_E: Tensor, delay_E: Tensor, interval_E: Tensor) -> Panels:
-    """Panels that some events open.
+def open_codes(known: KnownCodes, instant_E: Tensor, rank_E: Tensor, delay_E: Tensor, interval_E: Tensor) -> OpenCodes:
+    """Of hundreds of codes with a past, the few that lie in a panel which some events open.
 
     Parameters
     ----------
+    known : of K instants.
     instant_E, rank_E : int64, in the order of instants and ranks.
     delay_E, interval_E : float32, whole seconds since the last record of the event's code, and between that and the one
         before; NaN for none.
     """
-    is_known = delay_E <= LONGEST_S
-    key = instant_E[is_known] * (LONGEST_S + 1) + delay_E[is_known].long()
+    opener = places(delay_E <= LONGEST_S)
+    key = instant_E[opener] * (LONGEST_S + 1) + delay_E[opener].long()
     # Of equal keys, the first in a stable order has the lowest rank.
     key, order = torch.sort(key, stable=True)
     is_first = torch.ones_like(key, dtype=torch.bool)
     is_first[1:] = key[1:] != key[:-1]
-    opener = is_known.nonzero()[:, 0][order[is_first]]
-    key = key[is_first]
-    if not len(key):
-        never = torch.full_like(past.code, NEVER)
-        return Panels(past.code, past.delay, never, torch.zeros_like(never, dtype=torch.bool))
-    has_past = past.delay <= LONGEST_S
-    wanted = torch.where(has_past, past.delay, 0.0).long()
-    wanted += (LONGEST_S + 1) * torch.arange(len(wanted), device=wanted.device)[:, None]
-    place = torch.searchsorted(key, wanted).clamp_max(len(key) - 1)
-    is_in = has_past & (key[place] == wanted)
-    rank = torch.where(is_in, rank_E[opener][place], NEVER)
-    return Panels(past.code, past.delay, rank, is_in & (past.interval == interval_E[opener][place]))
-
-
-def open_codes(panels: Panels) -> OpenCodes:
-    """Of hundreds of codes with a past, the few that lie in an opened panel."""
-    where = (panels.rank < NEVER).nonzero(as_tuple=True)
-    count = torch.bincount(where[0], minlength=len(panels.rank))
-    code, delay, rank, is_twice = (field[where] for field in panels)
-    return OpenCodes(code, delay, rank, is_twice, count)
+    opener, key = opener[order[is_first]], key[is_first]
+    wanted = known.instant * (LONGEST_S + 1) + known.delay.long()
+    place = torch.searchsorted(key, wanted)
+    key = torch.cat([key, key.new_full((1,), -1)])  # behind all openers stands none
+    chosen = places(key.index_select(0, place) == wanted)
+    instant, code, delay, interval = (field.index_select(0, chosen) for field in known[:4])
+    opener = opener.index_select(0, place.index_select(0, chosen))
+    is_twice = interval == interval_E[opener]
+    return OpenCodes(code, delay, rank_E[opener], is_twice, torch.bincount(instant, minlength=known.num_instants))
 
 
 def find_mates(last: LastEvent, opened: OpenCodes, instant_N: Tensor, end: int) -> Mates:
@@ -146,46 +124,41 @@ def find_mates(last: LastEvent, opened: OpenCodes, instant_N: Tensor, end: int) 
     code = last.code.new_full((len(last.code), NUM_MATES + 1), -1)
     kind = torch.zeros_like(code)
     code[:, -1], kind[:, -1] = last.code, 4 * NUM_MATES + _again(last.times_left)
-    count = opened.per_instant
-    start = count.cumsum(0) - count
-    has_open = (last.code >= 0) & (count[instant_N] > 0)
-    most = int(count.max()) if len(count) else 0
-    # Pairs of the open codes with the decisions of their instant.
-    for row in torch.split(has_open.nonzero()[:, 0], max(_CHUNK // max(most, 1), 1)):
-        num_pairs = count[instant_N[row]]
-        own, pair = _ragged(start[instant_N[row]], num_pairs)
-        is_open = opened.rank[pair] < last.number[row][own]
-        is_mate = is_open & (opened.code[pair] > last.code[row][own])
-        has_panel = torch.zeros_like(row, dtype=torch.bool).index_fill(0, own[is_open], value=True)
-        own, pair = own[is_mate], pair[is_mate]
-        num_mates = torch.bincount(own, minlength=len(row))
-        place = torch.arange(len(own), device=own.device) - (num_mates.cumsum(0) - num_mates)[own]
-        is_kept = place < NUM_MATES
-        own, pair, place = row[own[is_kept]], pair[is_kept], place[is_kept]
+    count, stop = opened.per_instant, opened.per_instant.cumsum(0)
+    of = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+    first_rank = torch.full_like(count, NEVER).scatter_reduce(0, of, opened.rank, "amin")
+    row = places((last.code >= 0) & (first_rank[instant_N] < last.number))
+    # Open codes are sorted, so mates are the next ones behind the last code that are open by then.
+    ahead = instant_N[row] * (end + 1) + last.code[row]
+    at, until = torch.searchsorted(of * (end + 1) + opened.code, ahead, right=True), stop[instant_N[row]]
+    found, step = torch.zeros_like(row), torch.arange(_AT_ONCE, device=row.device)
+    while len(row):
+        pair = at[:, None] + step
+        is_inside = pair < until[:, None]
+        pair = torch.where(is_inside, pair, 0)
+        is_mate = is_inside & (opened.rank.take(pair) < last.number[row, None])
+        place = found[:, None] + is_mate.cumsum(1) - 1
+        kept = places(is_mate & (place < NUM_MATES))
+        own, pair, place = row[kept // _AT_ONCE], pair.take(kept), place.take(kept)
         code[own, place] = opened.code[pair]
         is_other = opened.delay[pair] != last.delay[own]
         kind[own, place] = place + NUM_MATES * (is_other + 2 * opened.is_twice[pair])
-        has_end = has_panel & (num_mates < NUM_MATES)
-        code[row[has_end], num_mates[has_end]] = end
-        kind[row[has_end], num_mates[has_end]] = num_mates[has_end]
+        found, at = (found + is_mate.sum(1)).clamp_max(NUM_MATES), at + _AT_ONCE
+        goes_on = (found < NUM_MATES) & (at < until)
+        has_end = (found < NUM_MATES) & ~goes_on
+        code[row[has_end], found[has_end]], kind[row[has_end], found[has_end]] = end, found[has_end]
+        row, at, until, found = (field[goes_on] for field in (row, at, until, found))
     return Mates(code, kind)
 
 
-def _ragged(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of the range and place of every element of some ranges."""
-    own = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
-    inside = torch.arange(len(own), device=own.device) - (count.cumsum(0) - count)[own]
-    return own, start[own] + inside
-
-
 def mates_of(
-    batch: Batch, past: PastOfCodes, is_scored: Tensor, last_code_N: Tensor, last_K: Tensor, instant_N: Tensor, end: int
+    batch: Batch, known: KnownCodes, is_scored: Tensor, last_code_N: Tensor, last_K: Tensor, instant_N: Tensor, end: int
 ) -> Mates:
     """Mates of the decisions of a batch: one before each scored event, and one for END behind each instant.
 
     Parameters
     ----------
-    past : of the K instants with scored events.
+    known : at the K instants with scored events.
     is_scored : (E,) bool.
     last_code_N : int64, code before each decision; -1 for none.
     last_K : int64, last scored event of each instant.
@@ -198,7 +171,7 @@ def mates_of(
         return torch.cat([content[:1], content[:-1], content[last_K]])
 
     last = LastEvent(last_code_N, before(delay), before(left), torch.cat([rank, rank[last_K] + 1]))
-    return find_mates(last, open_codes(panels_of(past, instant_N[: len(rank)], rank, delay, interval)), instant_N, end)
+    return find_mates(last, open_codes(known, instant_N[: len(rank)], rank, delay, interval), instant_N, end)
 
 
 def _again(times_left: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from sojourn.model.config import ModelConfig
 from sojourn.model.linear import Linear, Sequential
 from sojourn.model.logistic import LogisticMixture, logistic_mixture
 from sojourn.model.panel import Mates, PanelBias
-from sojourn.model.recency import RecencyBias
+from sojourn.model.recency import PastOfCodes, RecencyBias, known_codes
 
 _HOUR = 3600.0
 # Free components start spread from two minutes to a month.
@@ -202,7 +202,8 @@ class CodeHead(nn.Module):
         if self.recency is None:
             return None
         code = torch.arange(len(embedding_VD), device=delay_KV.device).expand_as(delay_KV)
-        bias: Tensor = self.recency(self.recency.table(embedding_VD), code, delay_KV, interval_KV)
+        known = known_codes(PastOfCodes(code, delay_KV, interval_KV))
+        bias: Tensor = self.recency(self.recency.table(embedding_VD), known)
         return bias
 
     def chosen(

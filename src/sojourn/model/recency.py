@@ -8,7 +8,8 @@ has a rhythm too. r is zero for a code that has not come for two weeks. An hourl
 that has just been started all show here, where a state of some hundred numbers could not hold the clocks of thousands
 of codes.
 
-Shape letters: * any shape, V codes, D width of the embedding, J knots of both splines.
+Shape letters: K instants, S codes with a past, P pairs of an instant and a code, V codes, D width of the embedding, J
+knots of both splines.
 """
 
 import math
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from sojourn.model.batch import Batch
 from sojourn.model.linear import Linear
+from sojourn.model.places import places
 
 LONGEST_S = 14 * 86400
 """Seconds after which a code counts as one that never came."""
@@ -38,11 +40,33 @@ class PastOfCodes(NamedTuple):
     """(K, S) float32, seconds between that record and the one before it; NaN for none."""
 
 
+class KnownCodes(NamedTuple):
+    """P pairs of an instant and a code that came within the two weeks before it, by instant and in increasing order."""
+
+    instant: Tensor
+    """(P,) int64, from 0 to K - 1."""
+    code: Tensor
+    """(P,) int64."""
+    delay: Tensor
+    """(P,) float32, seconds since its last record at an earlier instant."""
+    interval: Tensor
+    """(P,) float32, seconds between that record and the one before it; NaN for none."""
+    num_instants: int
+
+
 def past_of_codes(batch: Batch, position_K: Tensor) -> PastOfCodes:
     """What a batch says of the codes' past at some positions."""
     assert len(batch.seen_delay), "a batch that is scored says when codes were last recorded"
-    code = batch.seen_code[batch.segment.flatten()[position_K]]
-    return PastOfCodes(code, batch.seen_delay[position_K], batch.seen_interval[position_K])
+    code = batch.seen_code.index_select(0, batch.segment.flatten()[position_K])
+    return PastOfCodes(code, *(x.index_select(0, position_K) for x in (batch.seen_delay, batch.seen_interval)))
+
+
+def known_codes(past: PastOfCodes) -> KnownCodes:
+    """Of hundreds of codes that a record may have, those that came not too long ago."""
+    where = places(past.delay <= LONGEST_S)
+    instant = torch.div(where, max(past.delay.shape[1], 1), rounding_mode="floor")
+    code, delay, interval = (field.flatten().index_select(0, where) for field in past)
+    return KnownCodes(instant, code, delay, interval, num_instants=len(past.delay))
 
 
 class RecencyBias(nn.Module):
@@ -60,26 +84,22 @@ class RecencyBias(nn.Module):
         said: Tensor = self.shared(embedding_VD)
         return self.own + said.float()
 
-    def forward(self, table_VJ: Tensor, code: Tensor, delay: Tensor, interval: Tensor) -> Tensor:
-        """Bias of codes, shape (*); zero where the delay is NaN or too long.
+    def forward(self, table_VJ: Tensor, known: KnownCodes) -> Tensor:
+        """Bias of every code at K instants, shape (K, V); zero for codes that did not come or came too long ago.
 
-        Parameters
-        ----------
-        table_VJ : as `table` gives it.
-        code : (*) int64.
-        delay, interval : (*) seconds.
+        `table` is as the method of that name gives it.
         """
-        is_known = delay <= LONGEST_S
-        code, delay, interval = code[is_known], delay[is_known], interval[is_known]
-        log_delay = torch.log(delay.clamp_min(1.0))
-        log_ratio = log_delay - torch.log(interval.clamp_min(1.0))
+        log_delay = torch.log(known.delay.clamp_min(1.0))
+        log_ratio = log_delay - torch.log(known.interval.clamp_min(1.0))
         in_time = _place(log_delay, math.log(_SHORTEST_S), math.log(LONGEST_S), _NUM_DELAY)
         in_rhythm = _place(log_ratio, -math.log(_LARGEST_RATIO), math.log(_LARGEST_RATIO), _NUM_RATIO)
         # A first record has no ratio: the last height is its own, whole.
         alone = torch.full_like(in_rhythm, NUM_KNOTS - 1 - _NUM_DELAY)
         in_rhythm = _NUM_DELAY + torch.where(torch.isnan(in_rhythm), alone, in_rhythm)
-        heights: Tensor = _Splines.apply(table_VJ, code, in_time, in_rhythm)  # type: ignore[no-untyped-call]
-        return torch.zeros(is_known.shape, device=delay.device).masked_scatter(is_known, heights)
+        heights: Tensor = _Splines.apply(table_VJ, known.code, in_time, in_rhythm)  # type: ignore[no-untyped-call]
+        num_codes = len(table_VJ)
+        nothing = torch.zeros(known.num_instants * num_codes, device=heights.device)
+        return nothing.scatter(0, known.instant * num_codes + known.code, heights).view(-1, num_codes)
 
 
 def _place(x: Tensor, lower: float, upper: float, count: int) -> Tensor:
@@ -99,7 +119,7 @@ class _Splines(torch.autograd.Function):
             share, index = place - below, row * width + below.long()
             # A place on the last knot has nothing above it, and no share of it.
             above = (index + 1).clamp_max(len(flat) - 1)
-            total += torch.lerp(flat[index], flat[above], share)
+            total += torch.lerp(flat.index_select(0, index), flat.index_select(0, above), share)
             parts += [index, above, share]
         ctx.save_for_backward(*parts)
         ctx.shape = table.shape
