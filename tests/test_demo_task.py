@@ -1,6 +1,7 @@
 """Whose labels a task of the demo learns from, and when it is finished."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from helpers.toy_process import build_toy_store, toy_record, write_toy_labels
@@ -38,5 +39,6 @@ def test_a_task_is_finished_while_no_prediction_is_younger_than_its_evaluation(t
         path.touch()
     os.utime(predictions, (1000, 1000))
     assert task.is_finished()
+    assert not replace(task, has_level=True).is_finished()  # made by an earlier version
     os.utime(evaluation, (999, 999))
     assert not task.is_finished()

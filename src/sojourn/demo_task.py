@@ -60,10 +60,11 @@ class DemoTask:
         return Path(self.out) / "run" / "artifacts" / "evaluation" / self.name
 
     def is_finished(self) -> bool:
-        """Whether the evaluation is there, and no prediction file is younger."""
+        """Whether the evaluation is there, no prediction file is younger, and none of ours is missing."""
         found = self.evaluation / "evaluation.json"
-        files = self.folder.glob("*.parquet")
-        return found.exists() and all(file.stat().st_mtime <= found.stat().st_mtime for file in files)
+        ours = ["sojourn", "sojourn-levels"] if self.has_level else ["sojourn"]
+        files = {*self.folder.glob("*.parquet"), *(self.folder / f"{name}.parquet" for name in ours)}
+        return found.exists() and all(f.exists() and f.stat().st_mtime <= found.stat().st_mtime for f in files)
 
 
 def do_tasks(tasks: Sequence[DemoTask], *, num_processes: int) -> list[dict[str, Any]]:
