@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from helpers.toy_process import HEART_RATE, START, build_toy_store
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
-from sojourn.training.records import EventTable, RecordReader, Records, TimeIndex, age_years
+from sojourn.training.records import (
+    EventTable,
+    RecordReader,
+    Records,
+    TimeIndex,
+    _canonical,
+    _drawn,
+    age_years,
+)
 from sojourn.training.run import code_table
 
 HOUR = 3600
@@ -164,3 +172,27 @@ def test_what_training_knew_as_a_fact_can_come_at_a_time_elsewhere(tmp_path: Pat
     assert vocabulary.table["is_static"][vocabulary.index["WEIGHT//kg"]]
     assert can_emit[shown].all()
     assert names(reader, shown) == ["WEIGHT//unknown", "WEIGHT//unknown", "CONCEPT//heart_rate"]
+
+
+@given(st.integers(0, 10_000))
+def test_the_canonical_order_is_by_subject_time_code_and_value(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    num = int(rng.integers(0, 60))
+    subject, seconds, code = (rng.integers(0, most, num) for most in (3, 4, 5))
+    value = rng.choice(np.array([np.nan, -1.0, 0.0, 2.5], np.float32), num)
+    found = _canonical(EventTable(subject, seconds * 2**29, code, value), 5)
+    order = np.lexsort((value, code, seconds, subject))
+    for mine, wanted in zip(found, (subject, seconds * 2**29, code, value), strict=True):
+        np.testing.assert_array_equal(mine, wanted[order])
+
+
+def test_equal_keys_are_drawn_alike_and_others_independently() -> None:
+    rng = np.random.default_rng(0)
+    key = np.arange(20_000)
+    drawn, again = _drawn(np.concatenate([key, key]), rng).reshape(2, -1)
+    np.testing.assert_array_equal(drawn, again)
+    assert 0 <= drawn.min() < drawn.max() < 1
+    for values in (drawn, drawn[1:] * drawn[:-1]):
+        expected = 0.5 if values is drawn else 0.25
+        assert values.mean() == pytest.approx(expected, abs=0.01)
+    assert abs(np.corrcoef(drawn, _drawn(key, rng))[0, 1]) < 0.03  # another time, other numbers

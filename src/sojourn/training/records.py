@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sojourn.events.records import Subject
+from sojourn.events.splits import splitmix64
 from sojourn.events.store import EventStore
 from sojourn.events.vocabulary import ModelVocabulary
 
@@ -198,7 +199,7 @@ class RecordReader:
             everything = _together(everything, events.take(events.code != everything.code))
         is_target = self._is_store_target[store_code] | self._is_target_only[events.code]
         is_thinned, is_hidden = _thin(events, len(rows), self.num_codes, rng, thin_share)
-        shown = _canonical(events.take(~is_target & ~is_hidden))
+        shown = _canonical(events.take(~is_target & ~is_hidden), self.num_codes)
         static_code = _concatenate([s.static_code for s in subjects], np.int64)
         static_subject = np.repeat(np.arange(len(rows)), [len(s.static_code) for s in subjects])
         static = EventTable(
@@ -215,7 +216,7 @@ class RecordReader:
             clock=origin % _DAY_S,
             birth=np.array([s.birth_s for s in subjects], dtype=np.float64),
             follow_up=np.array([s.follow_up_s for s in subjects], dtype=np.float64),
-            static=_canonical(static),
+            static=_canonical(static, self.num_codes),
             events=shown,
             hidden=events.take(~is_target & is_hidden & ~np.isnan(events.value)),
             all_events=everything,
@@ -233,10 +234,9 @@ class RecordReader:
 
         A new hospital's code may share all levels but the last with a known one, or only the first.
         """
-        pair, inverse = np.unique(events.subject * self.num_codes + events.code, return_inverse=True)
-        level = rng.integers(0, 2, len(pair))[inverse]
-        is_forgotten = (rng.random(len(pair)) < share)[inverse] & ~self._is_target_only[events.code]
-        return np.where(is_forgotten, self._unknown[level, events.code], events.code)
+        drawn = _drawn(events.subject * self.num_codes + events.code, rng)
+        is_forgotten = (drawn < share) & ~self._is_target_only[events.code]
+        return np.where(is_forgotten, self._unknown[(drawn < share / 2).astype(int), events.code], events.code)
 
 
 def age_years(records: Records, subject: Ints, seconds: npt.NDArray[np.float64]) -> Floats:
@@ -248,9 +248,23 @@ def _concatenate(parts: list[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype)
 
 
-def _canonical(events: EventTable) -> EventTable:
+def _canonical(events: EventTable, num_codes: int) -> EventTable:
     """Sort by subject, time, code, value (no value last): the one order in which an instant is decoded."""
-    return events.take(np.lexsort((events.value, events.code, events.seconds, events.subject)))
+    key = ((events.subject << 32) + events.seconds) * num_codes + events.code
+    order = np.argsort(key, kind="stable")  # fast where most is in order, as a store's events are
+    key = key[order]
+    is_as_before = np.zeros(len(key) + 1, dtype=bool)
+    is_as_before[1:-1] = key[1:] == key[:-1]
+    tied = np.flatnonzero(is_as_before[1:] | is_as_before[:-1])
+    order[tied] = order[tied][np.lexsort((events.value[order[tied]], key[tied]))]
+    return events.take(order)
+
+
+def _drawn(key: Ints, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """A number from 0 to 1 for each key, the same for equal ones: by hashing, which takes a tenth of sorting them."""
+    salted = key.astype(np.uint64) ^ rng.integers(2**63, dtype=np.uint64)
+    uniform: npt.NDArray[np.float64] = (splitmix64(salted) >> np.uint64(11)).astype(np.float64) / 2**53
+    return uniform
 
 
 def _thin(
@@ -261,9 +275,9 @@ def _thin(
     if rng is None or share <= 0:
         return is_thinned, np.zeros(len(events.code), dtype=bool)
     is_thinned = rng.random(num_subjects) < share
-    group, inverse = np.unique(events.subject * num_codes + events.code, return_inverse=True)
-    hide_rate = rng.random(len(group)) * (rng.random(len(group)) < 0.5)
-    is_hidden = (rng.random(len(events.code)) < hide_rate[inverse]) & is_thinned[events.subject]
+    # Half of the codes are shown whole, the others at rates of their own.
+    hide_rate = np.maximum(2 * _drawn(events.subject * num_codes + events.code, rng) - 1, 0.0)
+    is_hidden = (rng.random(len(events.code)) < hide_rate) & is_thinned[events.subject]
     return is_thinned, is_hidden & ~np.isnan(events.value)
 
 
